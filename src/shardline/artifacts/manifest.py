@@ -1,0 +1,55 @@
+"""`model.json`: the marker that makes a model version exist, and its contract with callers."""
+
+from pydantic import BaseModel, ConfigDict
+
+from shardline.data.schema import Column, Label
+from shardline.store import Marker
+
+MARKER_NAME = "model.json"
+
+
+class Lineage(BaseModel):
+    """What a model version was made from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    dataset: str
+    dataset_version: str
+    run: str
+    step: int
+    """Optimizer steps behind the exported weights."""
+    checkpoint_digest: str
+    spec_digest: str
+    code_digest: str
+    """Sha256 of the builder's source files."""
+    libraries: dict[str, str]
+    """Versions of the packages the model was exported with."""
+
+
+class ModelManifest(Marker):
+    """One immutable version of a registered model."""
+
+    name: str
+    version: int
+    created_unix_s: float
+    inputs: tuple[Column, ...]
+    """Raw columns that the SavedModel's `serving_default` takes, by name."""
+    outputs: tuple[Column, ...]
+    """What it answers with, by name; for a classifier the class name is one of them."""
+    label: Label
+    metrics: dict[str, float]
+    """Evaluation on the held-out split; empty when there was none."""
+    parity_max_abs_error: float
+    lineage: Lineage
+    files: dict[str, str]
+    """Sha256 of every file of the version, by relative key."""
+
+    @property
+    def folder(self) -> str:
+        """Key prefix of this version in the store."""
+        return version_folder(self.name, self.version)
+
+
+def version_folder(name: str, version: int) -> str:
+    """Key prefix of a model version; its parent is a TensorFlow Serving base path."""
+    return f"models/{name}/{version}"

@@ -1,0 +1,122 @@
+"""`dataset.json`: the marker that makes a dataset exist, and all that is known about it."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from shardline.data.schema import Schema
+from shardline.errors import NotFoundError
+from shardline.spec.data import SplitName, SplitSpec
+from shardline.store import Marker, Store, read_marker
+
+MARKER_NAME = "dataset.json"
+
+
+class Part(BaseModel):
+    """Base of the documents inside the manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Shard(Part):
+    """One Parquet file."""
+
+    key: str
+    """Relative to the dataset's folder."""
+    rows: int
+    row_groups: tuple[int, ...]
+    """Rows of each row group."""
+    size_bytes: int
+    sha256: str
+
+
+class Split(Part):
+    """The rows of one side, in shard order."""
+
+    rows: int = 0
+    shards: tuple[Shard, ...] = ()
+
+
+class ColumnStatistics(Part):
+    """What the train split says about one column; tensors are counted element by element."""
+
+    count: int
+    nulls: int
+    mean: float | None = None
+    variance: float | None = None
+    min: float | None = None
+    max: float | None = None
+    vocabulary: tuple[str, ...] | None = None
+    """Distinct texts, most frequent first; None for numbers."""
+
+
+class SourceRecord(Part):
+    """Where the rows came from."""
+
+    format: Literal["images", "csv", "parquet", "json"]
+    path: str
+    num_files: int
+    fingerprint: str
+    """Sha256 over every file's relative name and content."""
+
+
+class Counts(Part):
+    """Every row read is kept or quarantined."""
+
+    rows_read: int
+    rows_kept: int
+    rows_quarantined: int
+
+
+class DatasetManifest(Marker):
+    """One immutable version of a dataset."""
+
+    name: str
+    version: str
+    """Derived from the source's content and the `data` section."""
+    created_unix_s: float
+    columns: Schema
+    splits: dict[SplitName, Split]
+    split_rule: SplitSpec | None
+    statistics: dict[str, ColumnStatistics]
+    """By feature name, from the train split alone."""
+    source: SourceRecord
+    counts: Counts
+
+    @property
+    def folder(self) -> str:
+        """Key prefix of this version in the store."""
+        return dataset_folder(self.name, self.version)
+
+    def split(self, name: SplitName) -> Split:
+        """The named split, empty when the rule has none."""
+        return self.splits.get(name, Split())
+
+
+def dataset_folder(name: str, version: str) -> str:
+    """Key prefix of a dataset version."""
+    return f"datasets/{name}/{version}"
+
+
+def load_dataset(store: Store, name: str, version: str | None = None) -> DatasetManifest:
+    """A committed dataset version, by default the newest.
+
+    Raises:
+        NotFoundError: Nothing was prepared under this name.
+    """
+    versions = [version] if version else dataset_versions(store, name)
+    found = [
+        read_marker(store, f"{dataset_folder(name, v)}/{MARKER_NAME}", DatasetManifest)
+        for v in versions
+    ]
+    if not found:
+        raise NotFoundError(
+            f"store {store.uri} has no dataset {name!r}; run `shardline prepare` first."
+        )
+    return max(found, key=lambda manifest: manifest.created_unix_s)
+
+
+def dataset_versions(store: Store, name: str) -> list[str]:
+    """Committed versions of a dataset, in no particular order."""
+    folders = store.list_folders(f"datasets/{name}")
+    return [v for v in folders if store.exists(f"{dataset_folder(name, v)}/{MARKER_NAME}")]

@@ -1,0 +1,59 @@
+"""Columns: what a row consists of, in shards, in the model and in requests alike."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from shardline.spec.data import DType
+
+
+class Column(BaseModel):
+    """A named, typed value of every row."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...] = ()
+    """Shape of one row's value; empty for a scalar."""
+
+    @property
+    def numpy_dtype(self) -> "np.dtype[Any]":
+        """How numpy holds it; strings are objects."""
+        return np.dtype(object) if self.dtype == "string" else np.dtype(self.dtype)
+
+    @property
+    def arrow_type(self) -> Any:
+        """How a shard holds it: a primitive, or Arrow's canonical fixed-shape tensor."""
+        if not self.shape:
+            return scalar_arrow_type(self.dtype)
+        return pa.fixed_shape_tensor(scalar_arrow_type(self.dtype), self.shape)
+
+
+class Label(Column):
+    """The column to learn."""
+
+    vocabulary: tuple[str, ...] | None = None
+    """Class names; the label is an index into them. None when the source already has numbers."""
+
+
+class Schema(BaseModel):
+    """All columns of a dataset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    features: tuple[Column, ...]
+    label: Label
+    carried: tuple[str, ...] = ()
+    """Columns kept for joining, as text; the model never sees them."""
+
+    def feature(self, name: str) -> Column:
+        """The feature called `name`; KeyError if there is none."""
+        return {column.name: column for column in self.features}[name]
+
+
+def scalar_arrow_type(dtype: DType) -> Any:
+    """The Arrow type of one element."""
+    return pa.bool_() if dtype == "bool" else getattr(pa, dtype)()

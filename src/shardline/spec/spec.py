@@ -1,0 +1,99 @@
+"""The whole spec: one line from raw examples to served predictions."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import PrivateAttr, model_validator
+
+from shardline.spec.base import Name, Section
+from shardline.spec.data import DataSpec
+from shardline.spec.locations import absolute
+from shardline.spec.model import ModelSpec
+from shardline.spec.output import ExportSpec, ScoreSpec, ServeSpec
+from shardline.spec.train import TrainSpec
+
+
+class Spec(Section):
+    """What the YAML file says, checked, with defaults filled in and every location absolute."""
+
+    name: Name
+    """Names the dataset and, unless said otherwise, the run and the model."""
+    store: str
+    """Root of all artifacts: `file:///folder` or `s3://bucket/prefix`."""
+    data: DataSpec
+    model: ModelSpec
+    train: TrainSpec = TrainSpec()
+    export: ExportSpec = ExportSpec()
+    score: ScoreSpec = ScoreSpec()
+    serve: ServeSpec = ServeSpec()
+    _base: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _builder_given_as_function(cls, values: Any) -> Any:
+        if isinstance(values, dict) and callable(values.get("model")):
+            return {**values, "model": {"builder": values["model"]}}
+        return values
+
+    @property
+    def base(self) -> Path:
+        """Folder that relative locations and the builder's module are looked up in."""
+        return self._base
+
+    @property
+    def run_name(self) -> str:
+        """Name of the training run."""
+        return self.train.run or self.name
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model in the registry."""
+        return self.export.model or self.name
+
+    @property
+    def digest(self) -> str:
+        """Sha256 of the resolved spec."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def located_at(self, base: Path) -> Self:
+        """The same spec with every relative location made absolute against `base`."""
+        source = self.data.source.model_copy(
+            update={"path": absolute(self.data.source.path, base=base)}
+        )
+        located: Self = self.model_copy(
+            update={
+                "store": absolute(self.store, base=base),
+                "data": self.data.model_copy(update={"source": source}),
+                "score": self._located_score(base),
+            }
+        )
+        located._base = base.absolute()
+        return located
+
+    def _located_score(self, base: Path) -> ScoreSpec:
+        updates: dict[str, str] = {}
+        if not is_dataset_reference(self.score.input):
+            updates["input"] = absolute(self.score.input, base=base)
+        if self.score.output is not None:
+            updates["output"] = absolute(self.score.output, base=base)
+        return self.score.model_copy(update=updates)
+
+
+def is_dataset_reference(location: str) -> bool:
+    """Whether a scoring input means the spec's own dataset rather than files."""
+    return location == "dataset" or location.startswith("dataset/")
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a spec file, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Spec.model_json_schema(),
+        "title": "shardline spec",
+    }
+
+
+__all__ = ["Spec", "is_dataset_reference", "json_schema"]

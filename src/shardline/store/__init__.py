@@ -1,0 +1,15 @@
+"""The one door to bytes: local folders and S3 behind one set of operations."""
+
+from shardline.store.markers import Marker, commit_marker, dump_marker, read_marker
+from shardline.store.store import Entry, Store, open_store, read_verified
+
+__all__ = [
+    "Entry",
+    "Marker",
+    "Store",
+    "commit_marker",
+    "dump_marker",
+    "open_store",
+    "read_marker",
+    "read_verified",
+]

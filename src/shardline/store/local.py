@@ -1,0 +1,136 @@
+"""A folder as a store: exclusive creation and compare-and-swap by hard links and a lock file."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from shardline.errors import NotFoundError, StoreError
+
+# Readers skip names that start with it: a crash may leave one behind.
+PARTIAL_PREFIX = ".partial-"
+
+
+@dataclass(frozen=True)
+class LocalBytes:
+    """Objects are files; a file appears under its name only when it is complete."""
+
+    root: Path
+
+    def read(self, key: str) -> bytes:
+        """Content of a file."""
+        try:
+            return (self.root / key).read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise NotFoundError(f"there is no {self.root / key}.") from error
+
+    def read_versioned(self, key: str) -> tuple[bytes, str]:
+        """Content and its digest, which serves as version."""
+        data = self.read(key)
+        return data, _version(data)
+
+    def write(self, key: str, data: bytes) -> None:
+        """Replace the file in one step."""
+        with self._finished_file(key, data) as finished:
+            finished.replace(self.root / key)
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Link a finished file to its name; the kernel lets one of several linkers win."""
+        with self._finished_file(key, data) as finished:
+            try:
+                os.link(finished, self.root / key)
+            except FileExistsError:
+                return False
+            return True
+
+    def compare_and_swap(self, key: str, data: bytes, version: str) -> bool:
+        """Replace under a lock, so that no two writers compare with the same version."""
+        with self._locked(key):
+            if self.read_versioned(key)[1] != version:
+                return False
+            self.write(key, data)
+            return True
+
+    def scan(self, prefix: str) -> Iterator[tuple[str, int, str]]:
+        """Files whose key starts with `prefix`, sorted."""
+        for key, status in sorted(self._walk(self._folder_of(prefix))):
+            if key.startswith(prefix):
+                yield key, status.st_size, f"{status.st_size}-{status.st_mtime_ns}"
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """Sub-folders that hold at least one file."""
+        folder = self.root / prefix
+        if not folder.is_dir():
+            return []
+        candidates = (path for path in folder.iterdir() if path.is_dir())
+        return sorted(path.name for path in candidates if any(self._walk(path)))
+
+    def delete(self, key: str) -> None:
+        """Remove a file and the folders it leaves empty."""
+        path = self.root / key
+        path.unlink(missing_ok=True)
+        for parent in path.parents:
+            if parent == self.root:
+                break
+            try:
+                parent.rmdir()
+            except OSError:
+                break  # not empty, or gone already
+
+    def filesystem(self) -> tuple[Any, str]:
+        """Arrow's local filesystem and the root path."""
+        from pyarrow.fs import LocalFileSystem
+
+        return LocalFileSystem(), str(self.root)
+
+    def _folder_of(self, prefix: str) -> Path:
+        return (self.root / prefix) if prefix.endswith("/") else (self.root / prefix).parent
+
+    def _walk(self, folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+        for parent, _, names in os.walk(folder):
+            for name in names:
+                if name.startswith(PARTIAL_PREFIX):
+                    continue
+                path = Path(parent, name)
+                try:
+                    yield path.relative_to(self.root).as_posix(), path.stat()
+                except FileNotFoundError:
+                    continue  # deleted between listing and stat
+
+    @contextmanager
+    def _finished_file(self, key: str, data: bytes) -> Iterator[Path]:
+        """A complete, synced file beside `key` under a name that readers skip."""
+        target = self.root / key
+        partial = target.parent / f"{PARTIAL_PREFIX}{os.getpid()}-{os.urandom(8).hex()}"
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise StoreError(
+                f"cannot write {target}: {error.strerror}; "
+                "set store to a folder that this user may write."
+            ) from error
+        try:
+            yield partial
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        lock = self.root / ".shardline" / f"lock-{sha256(key.encode()).hexdigest()[:16]}"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with lock.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _version(data: bytes) -> str:
+    return sha256(data).hexdigest()

@@ -1,0 +1,67 @@
+"""What people see on a terminal: progress bars and short result tables, drawn by rich on stderr."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+from rich.text import Text
+
+
+class RateColumn(ProgressColumn):
+    """Units per second so far."""
+
+    def render(self, task: Task) -> Text:
+        """The rate of one bar."""
+        rate = task.finished_speed or task.speed
+        return Text(f"{rate:,.0f} {task.fields['unit']}/s" if rate else "")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One progress bar."""
+
+    display: RichProgress
+    task: TaskID
+
+    def update(self, *, done: int, total: int | None, note: str = "") -> None:
+        """Move the bar."""
+        self.display.update(self.task, completed=done, total=total, note=note)
+
+
+@contextmanager
+def progress_bar(title: str, *, unit: str) -> Iterator[Bar]:
+    """A bar with count, rate, time left and a note; it stays on screen when done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        RateColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with RichProgress(*columns, console=Console(stderr=True)) as display:
+        yield Bar(display, display.add_task(title, total=None, unit=unit, note=""))
+
+
+def print_table(title: str, rows: Mapping[str, Any]) -> None:
+    """A two-column table of a verb's result, on stdout."""
+    table = Table(title=title, show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, str(value))
+    Console().print(table)
