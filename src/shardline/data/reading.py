@@ -1,0 +1,139 @@
+"""Shards to Arrow tables and numpy arrays, for training, evaluation and scoring alike."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shardline.data.manifest import DatasetManifest, Shard
+from shardline.data.schema import Column
+from shardline.errors import DataError, IntegrityError, NotFoundError
+from shardline.spec.data import SplitName
+from shardline.store import Store, read_verified
+
+
+def shard_table(
+    store: Store,
+    manifest: DatasetManifest,
+    shard: Shard,
+    *,
+    columns: Sequence[str] | None = None,
+    row_groups: Sequence[int] | None = None,
+) -> pa.Table:
+    """Rows of one shard.
+
+    Args:
+        store: Where the dataset lives.
+        manifest: The dataset.
+        shard: One of its shards.
+        columns: Columns to read, in this order; left out, all.
+        row_groups: Row groups to read, in this order; left out, all.
+
+    Raises:
+        DataError: The dataset has no such column.
+        IntegrityError: The shard is missing, truncated or otherwise not what was committed.
+        StoreUnavailableError: The store did not answer, retries included.
+    """
+    key = f"{manifest.folder}/{shard.key}"
+    wanted = _known_columns(manifest, columns)
+    groups = list(range(len(shard.row_groups)) if row_groups is None else row_groups)
+    try:
+        filesystem, root = store.filesystem()
+        with filesystem.open_input_file(f"{root}/{key}") as file:
+            return _decoded(file, shard, wanted, groups)
+    except (pa.ArrowException, OSError):
+        # Arrow raises the same classes for damaged bytes and for a store that stumbled. The whole
+        # object, fetched with the store's retries and held against its hash, tells them apart.
+        return _decoded_again(store, key, shard, wanted, groups)
+
+
+def read_split(
+    store: Store,
+    manifest: DatasetManifest,
+    split: SplitName,
+    *,
+    columns: Sequence[str] | None = None,
+) -> Iterator[pa.Table]:
+    """One table per shard of a split, in shard order; the split's rows, each once.
+
+    Raises:
+        DataError: The dataset has no such column.
+        IntegrityError: A shard is not what was committed.
+    """
+    for shard in manifest.split(split).shards:
+        yield shard_table(store, manifest, shard, columns=columns)
+
+
+def column_to_numpy(array: pa.ChunkedArray | pa.Array, column: Column) -> "np.ndarray[Any, Any]":
+    """Values of one column, without a copy where Arrow allows (numbers in a single chunk).
+
+    Args:
+        array: The column, of type `column.arrow_type`.
+        column: What its values are.
+
+    Returns:
+        Array of shape (rows, *column.shape); strings as Python `str` objects.
+
+    Raises:
+        DataError: A value is null, or the array is not of the column's type.
+    """
+    whole = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    if whole.type != column.arrow_type:
+        raise DataError(
+            f"column {column.name!r} holds {whole.type}, expected {column.arrow_type}; "
+            "prepare the dataset again."
+        )
+    values = whole.storage.flatten() if column.shape else whole
+    nulls = whole.null_count or values.null_count
+    if nulls:
+        raise DataError(
+            f"column {column.name!r} has {nulls} nulls in {len(whole)} rows, expected none; "
+            "quarantine or fill them before they are read as numbers."
+        )
+    # Booleans are bits in Arrow and bytes in numpy; strings become objects: both must copy.
+    flat: np.ndarray[Any, Any] = values.to_numpy(zero_copy_only=False)
+    return flat.reshape(len(whole), *column.shape)
+
+
+def _known_columns(manifest: DatasetManifest, columns: Sequence[str] | None) -> list[str] | None:
+    if columns is None:
+        return None
+    schema = manifest.columns
+    known = [*(c.name for c in schema.features), schema.label.name, *schema.carried]
+    unknown = [name for name in columns if name not in known]
+    if unknown:
+        raise DataError(
+            f"dataset {manifest.name!r} has no column {unknown[0]!r}; it has {', '.join(known)}."
+        )
+    return list(columns)
+
+
+def _decoded(file: Any, shard: Shard, columns: list[str] | None, groups: list[int]) -> pa.Table:
+    parquet = pq.ParquetFile(file, pre_buffer=True, page_checksum_verification=True)
+    metadata = parquet.metadata
+    found = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+    if found != shard.row_groups:
+        raise pa.ArrowInvalid(f"row groups {found}, its marker promises {shard.row_groups}")
+    table = parquet.read_row_groups(groups, columns=columns)
+    return table if columns is None else table.select(columns)
+
+
+def _decoded_again(
+    store: Store, key: str, shard: Shard, columns: list[str] | None, groups: list[int]
+) -> pa.Table:
+    try:
+        data = read_verified(store, key, sha256=shard.sha256)
+    except NotFoundError as error:
+        raise IntegrityError(
+            f"shard {store.uri_of(key)} is missing though its dataset names it; "
+            "restore it, or delete the dataset's folder and prepare again."
+        ) from error
+    try:
+        return _decoded(pa.BufferReader(data), shard, columns, groups)
+    except (pa.ArrowException, OSError) as error:
+        raise IntegrityError(
+            f"shard {store.uri_of(key)} has the bytes that were committed, yet they are no "
+            f"readable Parquet ({error}); delete the dataset's folder and prepare again."
+        ) from error
