@@ -1,0 +1,97 @@
+"""Runs the user's builder and checks that what it returns can be trained on the dataset."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from shardline.data.manifest import DatasetManifest
+from shardline.data.schema import Column
+from shardline.errors import ModelError
+from shardline.model.code import ModelCode, load_builder
+from shardline.model.features import Features
+from shardline.spec import Spec
+
+
+def build_model(code: ModelCode, spec: Spec, dataset: DatasetManifest) -> Any:
+    """The user's compiled model, the same on every worker that shares the seed.
+
+    Returns:
+        A compiled and built `keras.Model` whose inputs are features of the dataset.
+
+    Raises:
+        ModelError: The builder fails or returns something else.
+    """
+    import keras
+
+    builder = load_builder(code)
+    keras.utils.set_random_seed(spec.train.seed)
+    try:
+        model = builder(Features(dataset), **spec.model.params)
+    except ModelError:
+        raise
+    except Exception as error:  # the builder is the user's code and may raise anything
+        raise ModelError(
+            f"model.builder {code.builder!r} raised {type(error).__name__}: {error}."
+        ) from error
+    if not isinstance(model, keras.Model):
+        raise ModelError(
+            f"model.builder {code.builder!r} returned {type(model).__name__}, "
+            "expected a compiled keras.Model; end it with `return model`."
+        )
+    if not model.compiled:
+        raise ModelError(
+            f"model.builder {code.builder!r} returned a model that is not compiled; "
+            "call model.compile(optimizer=…, loss=…) before returning it."
+        )
+    _build_weights(model, dataset)
+    _check_inputs(model, {column.name: column for column in dataset.columns.features})
+    return model
+
+
+def model_inputs(model: Any, dataset: DatasetManifest) -> tuple[Column, ...]:
+    """The features that the model takes, in its own order; all of them for a subclassed model."""
+    names = _input_names(model)
+    if names is None:
+        return dataset.columns.features
+    return tuple(dataset.columns.feature(name) for name in names)
+
+
+def _build_weights(model: Any, dataset: DatasetManifest) -> None:
+    """Give a subclassed model its weights; functional and Sequential ones have them already."""
+    if model.built:
+        return
+    import tensorflow as tf
+
+    row = {
+        column.name: tf.zeros((1, *(column.shape or (1,))), dtype=column.dtype)
+        for column in dataset.columns.features
+    }
+    model(row)
+
+
+def _check_inputs(model: Any, columns: Mapping[str, Column]) -> None:
+    for tensor in getattr(model, "inputs", None) or ():
+        column = columns.get(tensor.name)
+        if column is None:
+            raise ModelError(
+                f"the model has an input {tensor.name!r}, the dataset's features are "
+                f"{', '.join(columns)}; name inputs after features, or use features.inputs."
+            )
+        shape = tuple(tensor.shape[1:])
+        expected = column.shape or (1,)
+        if len(shape) != len(expected) or any(
+            have not in (None, want) for have, want in zip(shape, expected, strict=True)
+        ):
+            raise ModelError(
+                f"model input {tensor.name!r} has shape {shape}, the feature has {expected}; "
+                f"use features[{tensor.name!r}].input."
+            )
+        if (tensor.dtype == "string") != (column.dtype == "string"):
+            raise ModelError(
+                f"model input {tensor.name!r} is {tensor.dtype}, the feature is {column.dtype}; "
+                f"use features[{tensor.name!r}].input."
+            )
+
+
+def _input_names(model: Any) -> list[str] | None:
+    inputs = getattr(model, "inputs", None)
+    return [tensor.name for tensor in inputs] if inputs else None

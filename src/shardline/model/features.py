@@ -1,0 +1,118 @@
+"""What a builder is given: one `Feature` per column, with inputs and ready-fitted preprocessing."""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+from shardline.data.manifest import ColumnStatistics, DatasetManifest
+from shardline.data.schema import Column
+from shardline.errors import ModelError
+
+
+class Feature:
+    """One model input. Its `keras.Input` is made once, on first use.
+
+    Args:
+        column: Name, dtype and shape.
+        statistics: What the train split says about it.
+    """
+
+    def __init__(self, column: Column, statistics: ColumnStatistics | None) -> None:
+        self.column = column
+        self.statistics = statistics
+
+    @cached_property
+    def input(self) -> Any:
+        """The raw `keras.Input`, shape `(batch, *shape)`; `(batch, 1)` for a scalar column."""
+        import keras
+
+        return keras.Input(
+            shape=self.column.shape or (1,), dtype=self.column.dtype, name=self.column.name
+        )
+
+    def normalized(self) -> Any:
+        """The input with the train split's mean and deviation taken out, as float32.
+
+        Raises:
+            ModelError: The column holds text.
+        """
+        import keras
+
+        statistics = self.statistics
+        if statistics is None or statistics.mean is None or statistics.variance is None:
+            raise ModelError(
+                f"feature {self.column.name!r} has no mean ({self.column.dtype}); "
+                "use .indexed() for text."
+            )
+        # mean and variance are given, so there is nothing to adapt: a constant affine map.
+        layer = keras.layers.Normalization(
+            axis=None, mean=statistics.mean, variance=max(statistics.variance, 1e-12)
+        )
+        return layer(keras.ops.cast(self.input, "float32"))
+
+    def indexed(self) -> Any:
+        """Text as int64 indices into the train split's vocabulary; 0 is for unseen texts.
+
+        Raises:
+            ModelError: The column does not hold text.
+        """
+        import keras
+
+        if self.statistics is None or self.statistics.vocabulary is None:
+            raise ModelError(
+                f"feature {self.column.name!r} ({self.column.dtype}) has no vocabulary; "
+                "use .normalized() for numbers."
+            )
+        layer = keras.layers.StringLookup(vocabulary=list(self.statistics.vocabulary))
+        return layer(self.input)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of indices that `indexed` can give, the one for unseen texts included."""
+        vocabulary = self.statistics.vocabulary if self.statistics else None
+        return len(vocabulary or ()) + 1
+
+
+class Features(Mapping[str, Feature]):
+    """All features of a dataset by name; the first argument of a builder.
+
+    Args:
+        dataset: The dataset that the model will be trained on.
+    """
+
+    def __init__(self, dataset: DatasetManifest) -> None:
+        self._features = {
+            column.name: Feature(column, dataset.statistics.get(column.name))
+            for column in dataset.columns.features
+        }
+        self.label = dataset.columns.label
+
+    def __getitem__(self, name: str) -> Feature:
+        try:
+            return self._features[name]
+        except KeyError:
+            raise ModelError(
+                f"there is no feature {name!r}; the dataset has {', '.join(self._features)}."
+            ) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._features)
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Every feature's `keras.Input` by name, for `keras.Model(features.inputs, …)`."""
+        return {name: feature.input for name, feature in self._features.items()}
+
+    @property
+    def num_classes(self) -> int:
+        """Size of the label's vocabulary.
+
+        Raises:
+            ModelError: The label has no vocabulary.
+        """
+        if self.label.vocabulary is None:
+            raise ModelError(f"label {self.label.name!r} holds numbers and has no classes.")
+        return len(self.label.vocabulary)
