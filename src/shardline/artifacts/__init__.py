@@ -1,0 +1,1 @@
+"""Everything a run leaves behind: checkpoints, evaluations, exported and registered models."""

@@ -1,6 +1,8 @@
 """`model.json`: the marker that makes a model version exist, and its contract with callers."""
 
-from pydantic import BaseModel, ConfigDict
+from pathlib import PurePosixPath
+
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from shardline.data.schema import Column, Label
 from shardline.store import Marker
@@ -20,6 +22,9 @@ class Lineage(BaseModel):
     """Optimizer steps behind the exported weights."""
     checkpoint_digest: str
     spec_digest: str
+    """Sha256 of the whole resolved spec."""
+    recipe_digest: str
+    """Sha256 of the sections that decide the model: data, model and train."""
     code_digest: str
     """Sha256 of the builder's source files."""
     libraries: dict[str, str]
@@ -43,6 +48,14 @@ class ModelManifest(Marker):
     lineage: Lineage
     files: dict[str, str]
     """Sha256 of every file of the version, by relative key."""
+
+    @field_validator("files")
+    @classmethod
+    def _files_stay_below_the_folder(cls, files: dict[str, str]) -> dict[str, str]:
+        for path in map(PurePosixPath, files):
+            if path.is_absolute() or ".." in path.parts:
+                raise ValueError(f"file {str(path)!r} lies outside the version's folder")
+        return files
 
     @property
     def folder(self) -> str:

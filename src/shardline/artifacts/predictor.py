@@ -1,0 +1,176 @@
+"""A registered model version as a function of raw columns.
+
+Order of trust: digests of all files, then a scan of the graph, then TensorFlow. Python code from
+the artifact never runs.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shardline.artifacts.graph_scan import forbidden_ops
+from shardline.artifacts.manifest import MARKER_NAME, ModelManifest, version_folder
+from shardline.artifacts.signature import SIGNATURE, call_keywords
+from shardline.data.schema import Column
+from shardline.errors import DataError, IntegrityError
+from shardline.store import Store, dump_marker, read_marker, read_verified
+
+KERAS_FILE = "model.keras"
+"""For people who train on; predicting never opens it."""
+
+Array = np.ndarray[Any, Any]
+
+
+class Predictor:
+    """One loaded model version. Thread-safe.
+
+    Args:
+        manifest: The version's contract.
+        folder: A SavedModel whose files have been verified.
+
+    Raises:
+        IntegrityError: The graph holds operations that touch files or run host code.
+    """
+
+    def __init__(self, manifest: ModelManifest, folder: Path) -> None:
+        self.manifest = manifest
+        self._keywords = call_keywords(column.name for column in manifest.inputs)
+        # The signature does not keep its object alive, and variables die with it.
+        self._loaded, self._signature = load_signature(folder)
+
+    def predict(self, columns: Mapping[str, Array]) -> dict[str, Array]:
+        """Answer some rows.
+
+        Args:
+            columns: Every input column by name, shape (rows, *shape), (rows, 1) for a scalar;
+                strings as `str` objects. Further columns are ignored.
+
+        Returns:
+            Every output by name, shape (rows, *shape), (rows, 1) for a scalar; strings as `str`.
+
+        Raises:
+            DataError: A column is missing or has another shape.
+        """
+        import tensorflow as tf
+
+        tensors = {
+            self._keywords[column.name]: tf.constant(
+                _input_array(columns, column), dtype=column.dtype
+            )
+            for column in self.manifest.inputs
+        }
+        answers = self._signature(**tensors)
+        return {
+            column.name: output_array(answers[column.name], column)
+            for column in self.manifest.outputs
+        }
+
+
+def load_predictor(store: Store, name: str, version: int, *, cache_dir: Path) -> Predictor:
+    """Fetch, verify and load a model version.
+
+    Args:
+        store: Where the registry lives.
+        name: Registered model.
+        version: Its version.
+        cache_dir: Files are kept at `NAME/VERSION-DIGEST/` below it; any number of processes may
+            share it, and it may be deleted at any time.
+
+    Raises:
+        NotFoundError: There is no such version.
+        IntegrityError: Stored files are not the ones that were exported, or are not safe to load.
+    """
+    manifest = read_marker(store, f"{version_folder(name, version)}/{MARKER_NAME}", ModelManifest)
+    digest = hashlib.sha256(dump_marker(manifest)).hexdigest()
+    folder = cache_dir / name / f"{version}-{digest[:16]}"
+    if not _is_intact(folder, manifest):
+        _fetch(store, manifest, folder)
+    return Predictor(manifest, folder)
+
+
+def load_signature(folder: Path) -> tuple[Any, Any]:
+    """A SavedModel and its serving signature, after a scan of its graph.
+
+    Raises:
+        IntegrityError: The graph holds operations that touch files or run host code.
+    """
+    import tensorflow as tf
+
+    found = forbidden_ops((folder / "saved_model.pb").read_bytes())
+    if found:
+        raise IntegrityError(
+            f"the model in {folder} contains {', '.join(found)}, which can touch files or run "
+            "code on this host; export it without them."
+        )
+    loaded = tf.saved_model.load(str(folder))
+    return loaded, loaded.signatures[SIGNATURE]
+
+
+def output_array(tensor: Any, column: Column) -> Array:
+    """A tensor as `predict` returns it: (rows, *shape), (rows, 1) for scalars, text as `str`."""
+    array: Array = tensor.numpy()
+    array = array.reshape(len(array), *(column.shape or (1,)))
+    if column.dtype != "string":
+        return array
+    texts = np.empty(array.size, dtype=object)
+    texts[:] = [text.decode() for text in array.ravel()]
+    return texts.reshape(array.shape)
+
+
+def _input_array(columns: Mapping[str, Array], column: Column) -> Array:
+    if column.name not in columns:
+        raise DataError(
+            f"input {column.name!r} is missing; the rows have {', '.join(columns) or 'no columns'}."
+        )
+    array = columns[column.name]
+    expected = column.shape or (1,)
+    if array.shape[1:] != expected:
+        raise DataError(
+            f"input {column.name!r} has shape {array.shape}, expected (rows, "
+            f"{', '.join(map(str, expected))})."
+        )
+    return array
+
+
+def _served_files(manifest: ModelManifest) -> dict[str, str]:
+    return {path: sha for path, sha in manifest.files.items() if path != KERAS_FILE}
+
+
+def _is_intact(folder: Path, manifest: ModelManifest) -> bool:
+    try:
+        return all(
+            hashlib.sha256((folder / path).read_bytes()).hexdigest() == sha256
+            for path, sha256 in _served_files(manifest).items()
+        )
+    except FileNotFoundError:
+        return False
+
+
+def _fetch(store: Store, manifest: ModelManifest, folder: Path) -> None:
+    """Download into a folder of our own, then move it to its name in one step."""
+    partial = folder.with_name(f".partial-{os.getpid()}-{os.urandom(8).hex()}")
+    try:
+        for path, sha256 in _served_files(manifest).items():
+            target = partial / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(read_verified(store, f"{manifest.folder}/{path}", sha256=sha256))
+        _move(partial, folder, manifest)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _move(partial: Path, folder: Path, manifest: ModelManifest) -> None:
+    try:
+        partial.rename(folder)
+    except OSError:
+        # A folder is there: another process was faster, or its files were damaged since.
+        if _is_intact(folder, manifest):
+            return
+        folder.rename(partial.with_name(f"{partial.name}-damaged"))
+        shutil.rmtree(partial.with_name(f"{partial.name}-damaged"), ignore_errors=True)
+        partial.rename(folder)
