@@ -8,6 +8,8 @@ from shardline.data.schema import Column, Label
 from shardline.store import Marker
 
 MARKER_NAME = "model.json"
+MODELS_FOLDER = "models"
+"""Key prefix of the registry; `models/NAME` is a TensorFlow Serving base path."""
 
 
 class Lineage(BaseModel):
@@ -65,4 +67,4 @@ class ModelManifest(Marker):
 
 def version_folder(name: str, version: int) -> str:
     """Key prefix of a model version; its parent is a TensorFlow Serving base path."""
-    return f"models/{name}/{version}"
+    return f"{MODELS_FOLDER}/{name}/{version}"
