@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from shardline.errors import IntegrityError, NotFoundError
@@ -121,6 +122,13 @@ def best_checkpoint(
     return min(scored, key=lambda c: sign * (_score(c, monitor) or 0.0))
 
 
+def _score(checkpoint: CheckpointManifest, monitor: MonitorSpec) -> float | None:
+    """The monitored metric of the epoch that the checkpoint ends; None inside an epoch."""
+    if checkpoint.cursor.step or not checkpoint.history:
+        return None
+    return checkpoint.history[-1].get(monitor.metric)
+
+
 def superfluous(
     checkpoints: list[CheckpointManifest], *, keep: int, monitor: MonitorSpec | None
 ) -> list[CheckpointManifest]:
@@ -139,13 +147,18 @@ def delete_checkpoints(store: Store, checkpoints: Iterable[CheckpointManifest]) 
 
 
 def model_tensors(model: Any) -> dict[str, Any]:
-    """Host copies of a model's variables, keyed by position and path.
+    """Host copies of a model's variables."""
+    return host_copies(model.variables, prefix="model/")
+
+
+def host_copies(variables: Iterable[Any], *, prefix: str) -> dict[str, Any]:
+    """Arrays that later steps do not change, keyed by position and path.
 
     The position keeps two variables of one path apart.
     """
     return {
-        f"model/{index:04d}/{variable.path}": variable.numpy().copy()
-        for index, variable in enumerate(model.variables)
+        f"{prefix}{index:04d}/{variable.path}": np.array(variable.numpy())
+        for index, variable in enumerate(variables)
     }
 
 
