@@ -26,7 +26,7 @@ class Lineage(BaseModel):
     spec_digest: str
     """Sha256 of the whole resolved spec."""
     recipe_digest: str
-    """Sha256 of the sections that decide the model: data, model and train."""
+    """Sha256 of the spec's `model` section."""
     code_digest: str
     """Sha256 of the builder's source files."""
     libraries: dict[str, str]

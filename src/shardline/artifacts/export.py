@@ -1,0 +1,200 @@
+"""Checkpoint to model version: built, frozen, proven equal and published, in that order."""
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as library_version
+from pathlib import Path
+from typing import Any
+
+from shardline.artifacts.aliases import Clock
+from shardline.artifacts.checkpoint import CheckpointManifest, read_tensors, restore_weights
+from shardline.artifacts.evaluation import HELD_OUT, find_evaluation
+from shardline.artifacts.graph_scan import forbidden_ops
+from shardline.artifacts.manifest import Lineage, ModelManifest
+from shardline.artifacts.parity import (
+    CleanProcess,
+    clean_process,
+    compare,
+    decoded,
+    read_arrays,
+    write_arrays,
+)
+from shardline.artifacts.predictor import KERAS_FILE
+from shardline.artifacts.registry import claim_version, find_export, publish
+from shardline.artifacts.saved_model import SavedSignature, named_answers, write_saved_model
+from shardline.data.batches import read_block
+from shardline.data.manifest import DatasetManifest
+from shardline.data.schema import Column
+from shardline.errors import ModelError
+from shardline.model.builder import build_model, model_inputs
+from shardline.model.code import ModelCode
+from shardline.spec import Spec
+from shardline.store import Store
+
+MAX_GOLDEN_ROWS = 64
+LIBRARIES = ("shardline", "keras", "tensorflow", "numpy")
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What `export` did."""
+
+    model: str
+    version: int
+    uri: str
+    parity: float
+    """Largest deviation between the model in memory and the exported one."""
+    alias: str | None
+    """Alias that points to the version now."""
+    reused: bool
+    """Whether the version existed already."""
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """Everything an export is made of."""
+
+    store: Store
+    spec: Spec
+    code: ModelCode
+    dataset: DatasetManifest
+    checkpoint: CheckpointManifest
+
+
+def export_version(job: ExportJob, *, clock: Clock = time.time) -> ExportResult:
+    """Publish a checkpoint as a model version; the same one again if it is there already.
+
+    Raises:
+        ModelError: The builder's model cannot be frozen.
+        ParityError: The frozen model does not answer as the model in memory does.
+    """
+    name, lineage, metrics = job.spec.model_name, _lineage(job), _metrics(job)
+    existing = find_export(job.store, name, lineage=lineage, metrics=metrics)
+    if existing is not None:
+        return _result(job.store, existing, reused=True)
+    with clean_process() as process, tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, "model")
+        model, inputs = _restored_model(job)
+        signature = _freeze(model, folder, inputs, job)
+        parity = _prove_parity(model, folder, job, inputs=inputs, process=process)
+        manifest = ModelManifest(
+            name=name,
+            version=claim_version(job.store, name),
+            created_unix_s=clock(),
+            inputs=signature.inputs,
+            outputs=signature.outputs,
+            label=job.dataset.columns.label,
+            metrics=metrics,
+            parity_max_abs_error=parity,
+            lineage=lineage,
+            files=_digests(folder),
+        )
+        publish(job.store, manifest, folder)
+    return _result(job.store, manifest, reused=False)
+
+
+def recipe_digest(spec: Spec) -> str:
+    """Sha256 of what the spec adds to checkpoint, code and dataset: the builder's parameters."""
+    section = spec.model.model_dump(mode="json")
+    return hashlib.sha256(json.dumps(section, sort_keys=True).encode()).hexdigest()
+
+
+def golden_columns(
+    store: Store, dataset: DatasetManifest, inputs: tuple[Column, ...]
+) -> Mapping[str, Any]:
+    """Up to 64 rows to compare answers on: held-out ones where there are any."""
+    split = next(name for name in (*HELD_OUT, "train") if dataset.split(name).rows)
+    num_rows = min(MAX_GOLDEN_ROWS, dataset.split(split).rows)
+    return read_block(store, dataset, split, rows=(0, num_rows), columns=inputs).columns
+
+
+def _restored_model(job: ExportJob) -> tuple[Any, tuple[Column, ...]]:
+    import keras
+
+    # Automatic layer names count up in a process, and output names are made of them.
+    keras.utils.clear_session()
+    model = build_model(job.code, job.spec, job.dataset)
+    restore_weights(model, read_tensors(job.store, job.checkpoint))
+    return model, model_inputs(model, job.dataset)
+
+
+def _freeze(model: Any, folder: Path, inputs: tuple[Column, ...], job: ExportJob) -> SavedSignature:
+    try:
+        signature = write_saved_model(model, folder, inputs=inputs, label=job.dataset.columns.label)
+        model.save(folder / KERAS_FILE)
+    except ModelError:
+        raise
+    except Exception as error:  # the user's layers run here and may raise anything
+        raise ModelError(
+            f"the model cannot be saved: {type(error).__name__}: {error}; "
+            "give its own layers a get_config and keep Python side effects out of call."
+        ) from error
+    found = forbidden_ops((folder / "saved_model.pb").read_bytes())
+    if found:
+        raise ModelError(
+            f"the model contains {', '.join(found)}, which only works beside this process's own "
+            "files or code; use keras.ops or TensorFlow operations instead."
+        )
+    return signature
+
+
+def _prove_parity(
+    model: Any,
+    folder: Path,
+    job: ExportJob,
+    *,
+    inputs: tuple[Column, ...],
+    process: CleanProcess,
+) -> float:
+    import tensorflow as tf
+
+    # Both sides get what the file gives back, so that no difference lies in how rows travel.
+    golden = process.folder / "golden.npz"
+    write_arrays(golden, golden_columns(job.store, job.dataset, inputs))
+    rows = read_arrays(golden)
+    tensors = {column.name: tf.constant(rows[column.name], column.dtype) for column in inputs}
+    answers = named_answers(model, tensors, job.dataset.columns.label)
+    expected = {name: decoded(tf.convert_to_tensor(a).numpy()) for name, a in answers.items()}
+    return compare(expected, process.answers(folder, rows))
+
+
+def _lineage(job: ExportJob) -> Lineage:
+    return Lineage(
+        dataset=job.dataset.name,
+        dataset_version=job.dataset.version,
+        run=job.checkpoint.run,
+        step=job.checkpoint.step,
+        checkpoint_digest=job.checkpoint.digest,
+        spec_digest=job.spec.digest,
+        recipe_digest=recipe_digest(job.spec),
+        code_digest=job.code.digest,
+        libraries={name: library_version(name) for name in LIBRARIES},
+    )
+
+
+def _metrics(job: ExportJob) -> dict[str, float]:
+    found = find_evaluation(job.store, job.checkpoint, job.dataset, code_digest=job.code.digest)
+    return dict(found.metrics) if found else {}
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _result(store: Store, manifest: ModelManifest, *, reused: bool) -> ExportResult:
+    return ExportResult(
+        model=manifest.name,
+        version=manifest.version,
+        uri=store.uri_of(manifest.folder),
+        parity=manifest.parity_max_abs_error,
+        alias=None,
+        reused=reused,
+    )
