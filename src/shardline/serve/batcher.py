@@ -53,7 +53,12 @@ class Batcher:
         self._waiting: OrderedDict[_Ticket, None] = OrderedDict()
         self._num_held = 0
         self._pump: asyncio.Task[None] | None = None
-        self._is_closed = False
+        self._batch_started_s: float | None = None
+        self.is_closed = False
+
+    def busy_s(self, now_s: float) -> float:
+        """How long the batch that is running now has been running, 0 if there is none."""
+        return 0.0 if self._batch_started_s is None else now_s - self._batch_started_s
 
     async def submit(self, columns: Columns, *, num_rows: int, deadline_s: float) -> Columns:
         """The model's answer to these rows.
@@ -68,7 +73,7 @@ class Batcher:
             DeadlineError: The deadline passed; rows that had not started are dropped.
             ModelFailureError: The model failed on this request, alone.
         """
-        if self._is_closed:
+        if self.is_closed:
             raise NotReadyError("this replica is shutting down; send the request again.")
         if self._num_held >= self._max_queue:
             raise OverloadError(
@@ -96,7 +101,7 @@ class Batcher:
 
     async def close(self) -> None:
         """Refuse what is waiting, let the running batch end, and stop the thread."""
-        self._is_closed = True
+        self.is_closed = True
         for ticket in list(self._waiting):
             _refuse(ticket, NotReadyError("this replica is shutting down; send the request again."))
         self._waiting.clear()
@@ -129,7 +134,11 @@ class Batcher:
         inputs = _joined([ticket.columns for ticket in batch])
         sizes = [ticket.num_rows for ticket in batch]
         loop = asyncio.get_running_loop()
-        outputs = await loop.run_in_executor(self._thread, self._predict, inputs)
+        self._batch_started_s = loop.time()
+        try:
+            outputs = await loop.run_in_executor(self._thread, self._predict, inputs)
+        finally:
+            self._batch_started_s = None
         for ticket, answer in zip(batch, _split(outputs, sizes), strict=True):
             if not ticket.answer.done():
                 ticket.answer.set_result(answer)

@@ -56,25 +56,28 @@ def parse_predict(body: bytes, inputs: Sequence[Column], *, max_rows: int) -> Pr
     return PredictRequest(columns, num_rows, form)
 
 
-def encode_predictions(outputs: Mapping[str, "np.ndarray[Any, Any]"], form: Form) -> bytes:
+def encode_predictions(
+    answers: Mapping[str, "np.ndarray[Any, Any]"], outputs: Sequence[Column], *, form: Form
+) -> bytes:
     """The answer to a request of this form.
 
     Args:
-        outputs: One array per output column, `(rows, ...)`.
+        answers: One array per output column, `(rows, *shape)`, `(rows, 1)` for a scalar.
+        outputs: The model's output columns.
         form: `instances` gives `{"predictions": [row, ...]}`, `inputs` gives
             `{"outputs": ...}`; a single output is given without its name.
     """
-    encodable = {name: _encodable(array) for name, array in outputs.items()}
-    single = next(iter(encodable.values())) if len(encodable) == 1 else None
+    values = {column.name: _encodable(answers[column.name], column) for column in outputs}
+    single = next(iter(values.values())) if len(values) == 1 else None
     answer: dict[str, Any]
     if form == "inputs":
-        answer = {"outputs": encodable if single is None else single}
+        answer = {"outputs": values if single is None else single}
     elif single is not None:
         answer = {"predictions": single}
     else:
-        rows = zip(*(list(array) for array in encodable.values()), strict=True)
-        answer = {"predictions": [dict(zip(encodable, row, strict=True)) for row in rows]}
-    if all(_is_finite(array) for array in outputs.values()):
+        rows = zip(*(list(array) for array in values.values()), strict=True)
+        answer = {"predictions": [dict(zip(values, row, strict=True)) for row in rows]}
+    if all(_is_finite(array) for array in answers.values()):
         return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
     # orjson would write null; TensorFlow Serving and json.loads agree on the token NaN.
     return json.dumps(answer, default=lambda value: value.tolist()).encode()
@@ -210,11 +213,11 @@ def _count_rows(values: dict[str, list[Any]], *, max_rows: int) -> int:
     return num_rows
 
 
-def _encodable(array: "np.ndarray[Any, Any]") -> Any:
-    if array.dtype.kind in "OSU":
+def _encodable(array: "np.ndarray[Any, Any]", column: Column) -> Any:
+    array = array.reshape(len(array), *column.shape)
+    if array.dtype.kind == "O":
         return _text(array.tolist())
-    # orjson takes neither zero-dimensional nor strided arrays.
-    return np.ascontiguousarray(array) if array.ndim else array.item()
+    return np.ascontiguousarray(array)  # orjson takes no strided arrays
 
 
 def _text(value: Any) -> Any:

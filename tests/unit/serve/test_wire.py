@@ -236,35 +236,58 @@ def test_deeply_nested_body_is_refused_without_recursion():
     assert "not valid JSON" in refusal(b'{"NaN": ' + b"[" * 50_000, (AGE,))
 
 
+def columns_of(answers):
+    """Output columns that fit the arrays; a last dimension of 1 alone is a scalar's."""
+    return [
+        Column(
+            name=name,
+            dtype="string" if array.dtype == object else array.dtype.name,
+            shape=() if array.shape[1:] == (1,) else array.shape[1:],
+        )
+        for name, array in answers.items()
+    ]
+
+
+def answer(form, **answers):
+    return json.loads(encode_predictions(answers, columns_of(answers), form=form))
+
+
 def test_single_output_is_answered_without_its_name():
-    outputs = {"degrees": np.array([[212.0], [32.0]], np.float32)}
-    assert json.loads(encode_predictions(outputs, "instances")) == {
-        "predictions": [[212.0], [32.0]]
-    }
-    assert json.loads(encode_predictions(outputs, "inputs")) == {"outputs": [[212.0], [32.0]]}
+    degrees = np.array([[212.0], [32.0]], np.float32)
+    assert answer("instances", degrees=degrees) == {"predictions": [212.0, 32.0]}
+    assert answer("inputs", degrees=degrees) == {"outputs": [212.0, 32.0]}
+
+
+def test_single_output_of_shape_one_keeps_its_dimension():
+    body = encode_predictions(
+        {"x": np.ones((2, 1), np.float32)},
+        [Column(name="x", dtype="float32", shape=(1,))],
+        form="instances",
+    )
+    assert json.loads(body) == {"predictions": [[1.0], [1.0]]}
 
 
 def test_several_outputs_are_answered_by_name():
-    outputs = {
+    answers = {
         "probabilities": np.array([[0.25, 0.75], [1, 0]], np.float32),
-        "class": np.array([b"dog", "cat"], object),
-        "index": np.array([1, 0]),
+        "class": np.array([["dog"], ["cat"]], object),
+        "index": np.array([[1], [0]]),
     }
-    assert json.loads(encode_predictions(outputs, "instances")) == {
+    assert answer("instances", **answers) == {
         "predictions": [
             {"probabilities": [0.25, 0.75], "class": "dog", "index": 1},
             {"probabilities": [1.0, 0.0], "class": "cat", "index": 0},
         ]
     }
-    assert json.loads(encode_predictions(outputs, "inputs"))["outputs"]["class"] == ["dog", "cat"]
+    assert answer("inputs", **answers)["outputs"]["class"] == ["dog", "cat"]
 
 
 def test_answer_with_nan_uses_the_token_and_bytes_use_b64():
-    outputs = {
-        "x": np.array([np.nan, np.inf], np.float32),
-        "raw": np.array([b"\xff", b"a"], object),
-    }
-    decoded = json.loads(encode_predictions(outputs, "inputs"))["outputs"]
+    decoded = answer(
+        "inputs",
+        x=np.array([[np.nan], [np.inf]], np.float32),
+        raw=np.array([[b"\xff"], [b"a"]], object),
+    )["outputs"]
     assert np.isnan(decoded["x"][0])
     assert decoded["x"][1] == np.inf
     assert decoded["raw"] == [{"b64": "/w=="}, "a"]
@@ -272,9 +295,7 @@ def test_answer_with_nan_uses_the_token_and_bytes_use_b64():
 
 def test_strided_answer_is_encoded_as_its_values():
     wide = np.arange(8, dtype=np.float32).reshape(2, 4)
-    assert json.loads(encode_predictions({"x": wide[:, ::2]}, "instances")) == {
-        "predictions": [[0, 2], [4, 6]]
-    }
+    assert answer("instances", x=wide[:, ::2]) == {"predictions": [[0, 2], [4, 6]]}
 
 
 def test_error_is_encoded_in_tensorflow_servings_form():
@@ -343,13 +364,15 @@ def test_any_json_is_either_parsed_or_refused(content, form):
 
 @given(requests(), st.sampled_from(["instances", "inputs"]))
 def test_answers_decode_to_what_the_model_said(request_, form):
-    _, outputs, num_rows = request_
-    decoded = json.loads(encode_predictions(outputs, form))
-    for name, array in outputs.items():
+    outputs, answers, num_rows = request_
+    decoded = json.loads(encode_predictions(answers, outputs, form=form))
+    for column in outputs:
         if form == "inputs":
-            received = decoded["outputs"] if len(outputs) == 1 else decoded["outputs"][name]
+            received = decoded["outputs"]
+            received = received if len(outputs) == 1 else received[column.name]
         else:
             rows = decoded["predictions"]
-            received = rows if len(outputs) == 1 else [row[name] for row in rows]
+            received = rows if len(outputs) == 1 else [row[column.name] for row in rows]
         assert len(received) == num_rows
-        np.testing.assert_array_equal(np.array(received, dtype=array.dtype), array)
+        sent = answers[column.name].reshape(num_rows, *column.shape)
+        np.testing.assert_array_equal(np.array(received, dtype=sent.dtype), sent)
