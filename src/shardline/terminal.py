@@ -1,6 +1,6 @@
 """What people see on a terminal: progress bars and short result tables, drawn by rich on stderr."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -64,4 +64,15 @@ def print_table(title: str, rows: Mapping[str, Any]) -> None:
     table.add_column(overflow="fold")
     for name, value in rows.items():
         table.add_row(name, str(value))
+    Console().print(table)
+
+
+def print_rows(title: str, items: Sequence[Mapping[str, Any]]) -> None:
+    """A table with one row per item and one column per key of the first, on stdout."""
+    table = Table(title=title, title_justify="left")
+    names = list(items[0]) if items else ["nothing here"]
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for item in items:
+        table.add_row(*(str(item[name]) for name in names))
     Console().print(table)

@@ -1,0 +1,5 @@
+"""`python -m shardline`."""
+
+from shardline.cli import entry
+
+entry()

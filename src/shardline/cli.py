@@ -1,0 +1,283 @@
+"""The command line: one verb per stage of the line. Heavy imports happen inside the verbs."""
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from shardline.errors import ShardlineError
+from shardline.report import Report, as_report, kept_stdout, write_json, write_table
+
+if TYPE_CHECKING:  # the spec's models take 0.2 s to import, which --help must not pay
+    from shardline.spec import Spec
+
+INTERRUPTED = 130
+VERBS = (
+    "validate", "prepare", "train", "evaluate", "export", "promote", "score", "serve", "run",
+)  # fmt: skip
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="shardline")
+def commands() -> None:
+    """Train plain Keras 3 models on many workers, freeze them, serve and batch-score them, on Ray.
+
+    The line: prepare, train, evaluate, export, then score and serve. `run` is everything up to the
+    alias. Every verb continues where an earlier call of it stopped.
+    """
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; its exit code: 0 done, 1 the work failed, 2 the input was wrong."""
+    try:
+        commands.main(args=list(arguments), prog_name="shardline", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except ShardlineError as error:
+        click.echo(error.message, err=True)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; the same command continues where this one stopped.", err=True)
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001  # the outermost boundary
+        traceback.print_exc()
+        click.echo(f"unexpected {type(error).__name__}: {error}; this is a bug.", err=True)
+        return 1
+    except SystemExit as request:  # --help and --version
+        return int(request.code or 0)
+    return 0
+
+
+def spec_options(function: Callable[..., Report | None]) -> Callable[..., None]:
+    """Add SPEC, `--set` and `--json`; the command returns its report or None if it wrote it."""
+
+    @click.argument("spec_file", metavar="SPEC", type=click.Path(path_type=Path))
+    @click.option("--set", "overrides", metavar="a.b=VALUE", multiple=True, help="Override a key.")
+    @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+    @wraps(function)
+    def command(
+        spec_file: Path, overrides: tuple[str, ...], as_json: bool, **options: Any
+    ) -> None:
+        from shardline.spec import load_spec
+
+        def run() -> Report | None:
+            return function(load_spec(spec_file, overrides=overrides), **options)
+
+        _reported(function.__name__, run, as_json=as_json)
+
+    return command
+
+
+def _reported(title: str, run: Callable[[], Report | None], *, as_json: bool) -> None:
+    if not as_json:
+        report = run()
+        if report is not None:
+            write_table(title, report)
+        return
+    with kept_stdout() as stdout:
+        try:
+            report = run()
+        except ShardlineError as error:
+            write_json({"error": error.message, "kind": type(error).__name__}, stdout)
+            raise
+        if report is not None:
+            write_json(report, stdout)
+
+
+address_option = click.option(
+    "--address", metavar="HOST:PORT", help="A running Ray cluster; left out, Ray starts here."
+)
+
+
+@commands.command()
+@click.argument("spec_file", metavar="[SPEC]", required=False, type=click.Path(path_type=Path))
+@click.option("--set", "overrides", metavar="a.b=VALUE", multiple=True, help="Override a key.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of spec files, for editors.")
+def validate(
+    spec_file: Path | None, overrides: tuple[str, ...], as_json: bool, schema: bool
+) -> None:
+    """Check a spec, its source and its builder without starting Ray."""
+    if schema:
+        from shardline.spec import json_schema
+
+        write_json(json_schema(), sys.stdout)
+        return
+    if spec_file is None:
+        raise click.UsageError("name a SPEC file, or ask for --schema.")
+
+    def run() -> Report:
+        from shardline import line
+        from shardline.spec import load_spec
+
+        return as_report(line.validate(load_spec(spec_file, overrides=overrides)))
+
+    _reported("validate", run, as_json=as_json)
+
+
+@commands.command()
+@spec_options
+@address_option
+def prepare(spec: "Spec", address: str | None) -> Report:
+    """Turn the raw source into an immutable dataset version."""
+    from shardline import line
+
+    return as_report(line.prepare(spec, address=address))
+
+
+@commands.command()
+@spec_options
+@address_option
+@click.option("--restart", is_flag=True, help="Discard the run's checkpoints and begin again.")
+def train(spec: "Spec", address: str | None, restart: bool) -> Report:
+    """Train on the prepared dataset, continuing the run if it was interrupted."""
+    from shardline import line
+
+    return as_report(line.train(spec, address=address, restart=restart))
+
+
+@commands.command()
+@spec_options
+@address_option
+def evaluate(spec: "Spec", address: str | None) -> Report:
+    """Measure the chosen checkpoint on every row of the held-out split."""
+    from shardline import line
+
+    return as_report(line.evaluate(spec, address=address))
+
+
+@commands.command()
+@spec_options
+@address_option
+def export(spec: "Spec", address: str | None) -> Report:
+    """Freeze the chosen checkpoint into a registry version and move the spec's alias to it."""
+    from shardline import line
+
+    return as_report(line.export(spec, address=address))
+
+
+@commands.command()
+@spec_options
+@click.option("--version", type=int, help="Version to promote; the newest when left out.")
+@click.option("--alias", help="Alias to move; the spec's when left out.")
+def promote(spec: "Spec", version: int | None, alias: str | None) -> Report:
+    """Move an alias to a version that passes the spec's gate."""
+    from shardline import line
+
+    return as_report(line.promote(spec, version=version, alias=alias))
+
+
+@commands.command()
+@spec_options
+@address_option
+def score(spec: "Spec", address: str | None) -> Report:
+    """Score files in bulk with the registered model; a rerun does only what is missing."""
+    from shardline import line
+
+    return as_report(line.score(spec, address=address))
+
+
+@commands.command()
+@spec_options
+@address_option
+def run(spec: "Spec", address: str | None) -> Report:
+    """The whole line up to the alias: prepare, train, evaluate, export."""
+    from shardline import line
+
+    return as_report(line.run(spec, address=address))
+
+
+@commands.command()
+@click.argument("spec_file", metavar="SPEC", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", metavar="a.b=VALUE", multiple=True, help="Override a key.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, when ready.")
+@address_option
+def serve(
+    spec_file: Path, overrides: tuple[str, ...], as_json: bool, address: str | None
+) -> None:
+    """Answer HTTP requests with the registered model until interrupted."""
+    from shardline import line
+    from shardline.spec import load_spec
+
+    with kept_stdout() as stdout, line.serving(
+        load_spec(spec_file, overrides=overrides), address=address
+    ) as endpoint:
+        report = {"url": endpoint.url, "model": endpoint.model, "version": endpoint.version}
+        if as_json:
+            write_json(report, stdout)
+        else:
+            stdout.write(f"serving {endpoint.model} version {endpoint.version} at {endpoint.url}\n")
+            stdout.flush()
+        line.wait_for_signal()
+
+
+@commands.command()
+@click.argument("verb", metavar="VERB", type=click.Choice(VERBS))
+@click.argument("spec_file", metavar="SPEC", type=click.Path(path_type=Path))
+@click.option("--address", metavar="URL", required=True, help="The cluster's dashboard address.")
+@click.option("--set", "overrides", metavar="a.b=VALUE", multiple=True, help="Override a key.")
+def submit(verb: str, spec_file: Path, address: str, overrides: tuple[str, ...]) -> None:
+    """Run a verb as a job on a remote cluster; logs stream here, its exit status is ours."""
+    from shardline.cluster.submit import submit as submit_job
+
+    extra = [argument for override in overrides for argument in ("--set", override)]
+    sys.exit(submit_job(verb, spec_file, address=address, extra_args=extra))
+
+
+def look_around(function: Callable[..., list[dict[str, Any]]]) -> Callable[..., None]:
+    """Add NAME, `--store` and `--json` to a command that lists what a store holds."""
+
+    @click.argument("name", required=False)
+    @click.option(
+        "--store", "store_uri", envvar="SHARDLINE_STORE", default="./store", show_default=True,
+        help="Folder or URI; also SHARDLINE_STORE.",
+    )  # fmt: skip
+    @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+    @wraps(function)
+    def command(name: str | None, store_uri: str, as_json: bool) -> None:
+        items = function(name, store_uri)
+        if as_json:
+            write_json({function.__name__: items}, sys.stdout)
+            return
+        from shardline.terminal import print_rows
+
+        print_rows(function.__name__, items)
+
+    return command
+
+
+@commands.command()
+@look_around
+def datasets(name: str | None, store_uri: str) -> list[dict[str, Any]]:
+    """List prepared datasets, or the versions of one."""
+    from shardline import inventory
+
+    return inventory.datasets(store_uri, name)
+
+
+@commands.command()
+@look_around
+def runs(name: str | None, store_uri: str) -> list[dict[str, Any]]:
+    """List training runs, or the checkpoints of one."""
+    from shardline import inventory
+
+    return inventory.runs(store_uri, name)
+
+
+@commands.command()
+@look_around
+def models(name: str | None, store_uri: str) -> list[dict[str, Any]]:
+    """List registered models, or the versions of one."""
+    from shardline import inventory
+
+    return inventory.models(store_uri, name)

@@ -1,0 +1,86 @@
+"""Collecting a builder's code without importing it, and importing it elsewhere."""
+
+import pytest
+
+from shardline.errors import ModelError
+from shardline.model.code import collect_code, load_builder
+from shardline.spec import check_spec
+
+
+@pytest.fixture
+def spec_at(tmp_path):
+    def make(builder="model:build"):
+        values = {
+            "name": "toy",
+            "store": "store",
+            "data": {
+                "source": {"format": "csv", "path": "x.csv"},
+                "label": {"name": "y", "dtype": "float32"},
+            },
+            "model": {"builder": builder},
+        }
+        return check_spec(values, where="test").located_at(tmp_path)
+
+    return make
+
+
+def test_collect_takes_imported_local_modules_and_nothing_else(spec_at, tmp_path):
+    (tmp_path / "model.py").write_text("import layers\nfrom parts.head import top\ndef build(f): 0")
+    (tmp_path / "layers.py").write_text("import os")
+    (tmp_path / "unrelated.py").write_text("1/0")
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts/__init__.py").write_text("")
+    (tmp_path / "parts/head.py").write_text("from . import size\ntop = size.n")
+    (tmp_path / "parts/size.py").write_text("n = 3")
+    code = collect_code(spec_at())
+    assert [path for path, _ in code.files] == [
+        "layers.py", "model.py", "parts/__init__.py", "parts/head.py", "parts/size.py",
+    ]  # fmt: skip
+
+
+def test_digest_changes_with_the_code(spec_at, tmp_path):
+    (tmp_path / "model.py").write_text("def build(f): return 1")
+    before = collect_code(spec_at()).digest
+    (tmp_path / "model.py").write_text("def build(f): return 2")
+    assert collect_code(spec_at()).digest != before
+
+
+def test_load_builder_same_module_name_with_other_code_is_the_other_code(spec_at, tmp_path):
+    (tmp_path / "model.py").write_text("def build(f): return 1")
+    first = load_builder(collect_code(spec_at()))
+    (tmp_path / "model.py").write_text("def build(f): return 2")
+    second = load_builder(collect_code(spec_at()))
+    assert (first(None), second(None)) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "there is no model.py in"),
+        ("def other(): 0", "the module defines no 'build'; it has other"),
+        ("def build(:", "model.py line 1 is not Python"),
+    ],
+)
+def test_collect_malformed_module_is_refused(spec_at, tmp_path, text, sentence):
+    if text is not None:
+        (tmp_path / "model.py").write_text(text)
+    with pytest.raises(ModelError) as caught:
+        collect_code(spec_at("model:build" if text else "no_such_model:build"))
+    assert sentence.replace("model.py", "no_such_model.py" if text is None else "model.py") in (
+        caught.value.message
+    )
+
+
+def test_load_builder_failing_import_names_the_error(spec_at, tmp_path):
+    (tmp_path / "model.py").write_text("import no_such_package\ndef build(f): 0")
+    with pytest.raises(ModelError, match=r"does not import: ModuleNotFoundError: .*no_such"):
+        load_builder(collect_code(spec_at()))
+
+
+def test_collect_function_is_the_builder_itself(spec_at):
+    def build(features):
+        return features
+
+    code = collect_code(spec_at(build))
+    assert load_builder(code) is build
+    assert len(code.digest) == 64
