@@ -1,17 +1,14 @@
 """Aliases: movable pointers to model versions, each with the history of its moves."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict
 
+from shardline.artifacts.clock import Clock, unix_clock
 from shardline.artifacts.manifest import MODELS_FOLDER, ModelManifest
 from shardline.errors import GateError, IntegrityError, NotFoundError
 from shardline.spec.output import Bound
 from shardline.store import Marker, Store, commit_marker, dump_marker, read_marker
-
-Clock = Callable[[], float]
-"""Returns the time in Unix seconds."""
 
 
 class AliasMove(BaseModel):
@@ -42,7 +39,7 @@ def promote(
     alias: str,
     *,
     gate: Mapping[str, Bound],
-    clock: Clock = time.time,
+    clock: Clock = unix_clock,
     why: str = "promoted",
 ) -> AliasRecord:
     """Point an alias at a version that passes the gate.

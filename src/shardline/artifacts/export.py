@@ -3,15 +3,14 @@
 import hashlib
 import json
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
 
-from shardline.artifacts.aliases import Clock
-from shardline.artifacts.checkpoint import CheckpointManifest, read_tensors, restore_weights
+from shardline.artifacts.candidate import Candidate, RestoredModel, restored_model
+from shardline.artifacts.clock import Clock, unix_clock
 from shardline.artifacts.evaluation import HELD_OUT, find_evaluation
 from shardline.artifacts.graph_scan import forbidden_ops
 from shardline.artifacts.manifest import Lineage, ModelManifest
@@ -28,10 +27,8 @@ from shardline.artifacts.registry import claim_version, find_export, publish
 from shardline.artifacts.saved_model import SavedSignature, named_answers, write_saved_model
 from shardline.data.batches import read_block
 from shardline.data.manifest import DatasetManifest
-from shardline.data.schema import Column
+from shardline.data.schema import Column, Label
 from shardline.errors import ModelError
-from shardline.model.builder import build_model, model_inputs
-from shardline.model.code import ModelCode
 from shardline.spec import Spec
 from shardline.store import Store
 
@@ -54,47 +51,36 @@ class ExportResult:
     """Whether the version existed already."""
 
 
-@dataclass(frozen=True)
-class ExportJob:
-    """Everything an export is made of."""
-
-    store: Store
-    spec: Spec
-    code: ModelCode
-    dataset: DatasetManifest
-    checkpoint: CheckpointManifest
-
-
-def export_version(job: ExportJob, *, clock: Clock = time.time) -> ExportResult:
+def export_version(candidate: Candidate, *, clock: Clock = unix_clock) -> ExportResult:
     """Publish a checkpoint as a model version; the same one again if it is there already.
 
     Raises:
         ModelError: The builder's model cannot be frozen.
         ParityError: The frozen model does not answer as the model in memory does.
     """
-    name, lineage, metrics = job.spec.model_name, _lineage(job), _metrics(job)
-    existing = find_export(job.store, name, lineage=lineage, metrics=metrics)
+    name, lineage, metrics = candidate.spec.model_name, _lineage(candidate), _metrics(candidate)
+    existing = find_export(candidate.store, name, lineage=lineage, metrics=metrics)
     if existing is not None:
-        return _result(job.store, existing, reused=True)
+        return _result(candidate.store, existing, reused=True)
     with clean_process() as process, tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "model")
-        model, inputs = _restored_model(job)
-        signature = _freeze(model, folder, inputs, job)
-        parity = _prove_parity(model, folder, job, inputs=inputs, process=process)
+        restored = restored_model(candidate)
+        signature = _freeze(restored, folder, candidate.dataset.columns.label)
+        parity = _prove_parity(restored, folder, candidate, process)
         manifest = ModelManifest(
             name=name,
-            version=claim_version(job.store, name),
+            version=claim_version(candidate.store, name),
             created_unix_s=clock(),
             inputs=signature.inputs,
             outputs=signature.outputs,
-            label=job.dataset.columns.label,
+            label=candidate.dataset.columns.label,
             metrics=metrics,
             parity_max_abs_error=parity,
             lineage=lineage,
             files=_digests(folder),
         )
-        publish(job.store, manifest, folder)
-    return _result(job.store, manifest, reused=False)
+        publish(candidate.store, manifest, folder)
+    return _result(candidate.store, manifest, reused=False)
 
 
 def recipe_digest(spec: Spec) -> str:
@@ -112,20 +98,10 @@ def golden_columns(
     return read_block(store, dataset, split, rows=(0, num_rows), columns=inputs).columns
 
 
-def _restored_model(job: ExportJob) -> tuple[Any, tuple[Column, ...]]:
-    import keras
-
-    # Automatic layer names count up in a process, and output names are made of them.
-    keras.utils.clear_session()
-    model = build_model(job.code, job.spec, job.dataset)
-    restore_weights(model, read_tensors(job.store, job.checkpoint))
-    return model, model_inputs(model, job.dataset)
-
-
-def _freeze(model: Any, folder: Path, inputs: tuple[Column, ...], job: ExportJob) -> SavedSignature:
+def _freeze(restored: RestoredModel, folder: Path, label: Label) -> SavedSignature:
     try:
-        signature = write_saved_model(model, folder, inputs=inputs, label=job.dataset.columns.label)
-        model.save(folder / KERAS_FILE)
+        signature = write_saved_model(restored.model, folder, inputs=restored.inputs, label=label)
+        restored.model.save(folder / KERAS_FILE)
     except ModelError:
         raise
     except Exception as error:  # the user's layers run here and may raise anything
@@ -143,41 +119,40 @@ def _freeze(model: Any, folder: Path, inputs: tuple[Column, ...], job: ExportJob
 
 
 def _prove_parity(
-    model: Any,
-    folder: Path,
-    job: ExportJob,
-    *,
-    inputs: tuple[Column, ...],
-    process: CleanProcess,
+    restored: RestoredModel, folder: Path, candidate: Candidate, process: CleanProcess
 ) -> float:
     import tensorflow as tf
 
     # Both sides get what the file gives back, so that no difference lies in how rows travel.
     golden = process.folder / "golden.npz"
-    write_arrays(golden, golden_columns(job.store, job.dataset, inputs))
+    write_arrays(golden, golden_columns(candidate.store, candidate.dataset, restored.inputs))
     rows = read_arrays(golden)
-    tensors = {column.name: tf.constant(rows[column.name], column.dtype) for column in inputs}
-    answers = named_answers(model, tensors, job.dataset.columns.label)
+    tensors = {
+        column.name: tf.constant(rows[column.name], column.dtype) for column in restored.inputs
+    }
+    answers = named_answers(restored.model, tensors, candidate.dataset.columns.label)
     expected = {name: decoded(tf.convert_to_tensor(a).numpy()) for name, a in answers.items()}
     return compare(expected, process.answers(folder, rows))
 
 
-def _lineage(job: ExportJob) -> Lineage:
+def _lineage(candidate: Candidate) -> Lineage:
     return Lineage(
-        dataset=job.dataset.name,
-        dataset_version=job.dataset.version,
-        run=job.checkpoint.run,
-        step=job.checkpoint.step,
-        checkpoint_digest=job.checkpoint.digest,
-        spec_digest=job.spec.digest,
-        recipe_digest=recipe_digest(job.spec),
-        code_digest=job.code.digest,
+        dataset=candidate.dataset.name,
+        dataset_version=candidate.dataset.version,
+        run=candidate.checkpoint.run,
+        step=candidate.checkpoint.step,
+        checkpoint_digest=candidate.checkpoint.digest,
+        spec_digest=candidate.spec.digest,
+        recipe_digest=recipe_digest(candidate.spec),
+        code_digest=candidate.code.digest,
         libraries={name: library_version(name) for name in LIBRARIES},
     )
 
 
-def _metrics(job: ExportJob) -> dict[str, float]:
-    found = find_evaluation(job.store, job.checkpoint, job.dataset, code_digest=job.code.digest)
+def _metrics(candidate: Candidate) -> dict[str, float]:
+    found = find_evaluation(
+        candidate.store, candidate.checkpoint, candidate.dataset, code_digest=candidate.code.digest
+    )
     return dict(found.metrics) if found else {}
 
 

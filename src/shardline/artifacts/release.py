@@ -1,15 +1,14 @@
 """From a run to a model version that an alias may point to: what `export` and `promote` do."""
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from shardline.artifacts.aliases import AliasRecord, Clock, promote
-from shardline.artifacts.checkpoint import find_checkpoint
-from shardline.artifacts.export import ExportJob, ExportResult, export_version
+from shardline.artifacts.aliases import AliasRecord, promote
+from shardline.artifacts.candidate import find_candidate
+from shardline.artifacts.clock import Clock, unix_clock
+from shardline.artifacts.export import ExportResult, export_version
 from shardline.artifacts.registry import resolve
 from shardline.artifacts.tasks import run_task
-from shardline.data.manifest import load_dataset
 from shardline.errors import SpecError
 from shardline.model.code import ModelCode
 from shardline.spec import Spec
@@ -25,7 +24,7 @@ def export_run(
     code: ModelCode,
     *,
     run: RunExport = run_task,
-    clock: Clock = time.time,
+    clock: Clock = unix_clock,
 ) -> ExportResult:
     """Export the run's checkpoint, then move `export.alias` if the gate lets the version pass.
 
@@ -33,14 +32,12 @@ def export_run(
         NotFoundError: The run has no checkpoint.
         GateError: The version exists now, but the alias stays where it was.
     """
-    checkpoint = find_checkpoint(store, spec.run_name, monitor=spec.train.checkpoint.monitor)
-    dataset = load_dataset(store, checkpoint.dataset, checkpoint.dataset_version)
-    job = ExportJob(store=store, spec=spec, code=code, dataset=dataset, checkpoint=checkpoint)
-    result = run(export_version, job)
+    candidate = find_candidate(store, spec, code)
+    result = run(export_version, candidate)
     if spec.export.alias is None:
         return result
     manifest = resolve(store, result.model, version=result.version)
-    why = f"exported from run {checkpoint.run}, step {checkpoint.step}"
+    why = f"exported from run {candidate.checkpoint.run}, step {candidate.checkpoint.step}"
     promote(store, manifest, spec.export.alias, gate=spec.export.gate, clock=clock, why=why)
     return replace(result, alias=spec.export.alias)
 
@@ -51,7 +48,7 @@ def promote_version(
     *,
     version: int | None = None,
     alias: str | None = None,
-    clock: Clock = time.time,
+    clock: Clock = unix_clock,
 ) -> AliasRecord:
     """Point an alias, by default `export.alias`, at a version, by default the newest.
 

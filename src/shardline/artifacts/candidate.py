@@ -1,0 +1,65 @@
+"""A checkpoint with everything that its model is rebuilt from: what is evaluated and exported."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from shardline.artifacts.checkpoint import (
+    CheckpointManifest,
+    find_checkpoint,
+    read_tensors,
+    restore_weights,
+)
+from shardline.data.manifest import DatasetManifest, load_dataset
+from shardline.data.schema import Column
+from shardline.model.builder import build_model, model_inputs
+from shardline.model.code import ModelCode
+from shardline.spec import Spec
+from shardline.store import Store
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One checkpoint of a run, and the code, spec and dataset that it was trained with."""
+
+    store: Store
+    spec: Spec
+    code: ModelCode
+    dataset: DatasetManifest
+    checkpoint: CheckpointManifest
+
+
+@dataclass(frozen=True)
+class RestoredModel:
+    """A model in memory with the weights of a checkpoint."""
+
+    model: Any
+    """The user's compiled `keras.Model`."""
+    inputs: tuple[Column, ...]
+    """The columns it takes."""
+
+
+def find_candidate(store: Store, spec: Spec, code: ModelCode) -> Candidate:
+    """The run's best checkpoint by `train.checkpoint.monitor`, without that its last.
+
+    Raises:
+        NotFoundError: The run has no checkpoint.
+    """
+    checkpoint = find_checkpoint(store, spec.run_name, monitor=spec.train.checkpoint.monitor)
+    dataset = load_dataset(store, checkpoint.dataset, checkpoint.dataset_version)
+    return Candidate(store=store, spec=spec, code=code, dataset=dataset, checkpoint=checkpoint)
+
+
+def restored_model(candidate: Candidate) -> RestoredModel:
+    """Build the candidate's model and give it the checkpoint's weights.
+
+    Raises:
+        ModelError: The builder fails.
+        IntegrityError: The checkpoint is damaged or belongs to another builder.
+    """
+    import keras
+
+    # Automatic layer names count up in a process; names of outputs and metrics are made of them.
+    keras.utils.clear_session()
+    model = build_model(candidate.code, candidate.spec, candidate.dataset)
+    restore_weights(model, read_tensors(candidate.store, candidate.checkpoint))
+    return RestoredModel(model, model_inputs(model, candidate.dataset))
