@@ -1,1 +1,30 @@
-"""shardline: train plain Keras 3 models on many workers, freeze them, serve and batch-score them."""
+"""shardline: train plain Keras 3 models on many workers, freeze them, serve and batch-score them.
+
+The verbs of the line as functions: `load_spec`, then `prepare`, `train`, `evaluate`, `export`,
+`promote`, `score`, `serving`, `run`; `session` lets several share one Ray.
+"""
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "Spec": "shardline.spec",
+    "load_spec": "shardline.spec",
+    "session": "shardline.cluster.session",
+    **dict.fromkeys(
+        (
+            "evaluate", "export", "prepare", "promote", "run", "score", "serving", "train",
+            "validate",
+        ),
+        "shardline.line",
+    ),
+}  # fmt: skip
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605  # the names above, each loaded when first used
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its home, so that importing shardline alone stays instant."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'shardline' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

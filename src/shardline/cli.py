@@ -127,12 +127,11 @@ def validate(
 
 @commands.command()
 @spec_options
-@address_option
-def prepare(spec: "Spec", address: str | None) -> Report:
+def prepare(spec: "Spec") -> Report:
     """Turn the raw source into an immutable dataset version."""
     from shardline import line
 
-    return as_report(line.prepare(spec, address=address))
+    return as_report(line.prepare(spec))
 
 
 @commands.command()

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from shardline.data.schema import Schema
 from shardline.errors import NotFoundError
 from shardline.spec.data import SplitName, SplitSpec
-from shardline.store import Marker, Store, read_marker
+from shardline.store import Marker, Store, dump_marker, read_marker
 
 MARKER_NAME = "dataset.json"
 
@@ -93,30 +93,43 @@ class DatasetManifest(Marker):
         return self.splits.get(name, Split())
 
 
+class CurrentVersion(Marker):
+    """`current.json`: which version was prepared last."""
+
+    version: str
+
+
 def dataset_folder(name: str, version: str) -> str:
     """Key prefix of a dataset version."""
     return f"datasets/{name}/{version}"
 
 
 def load_dataset(store: Store, name: str, version: str | None = None) -> DatasetManifest:
-    """A committed dataset version, by default the newest.
+    """A committed dataset version, by default the one prepared last.
 
     Raises:
         NotFoundError: Nothing was prepared under this name.
     """
-    versions = [version] if version else dataset_versions(store, name)
-    found = [
-        read_marker(store, f"{dataset_folder(name, v)}/{MARKER_NAME}", DatasetManifest)
-        for v in versions
-    ]
-    if not found:
+    try:
+        version = version or read_marker(store, _current_key(name), CurrentVersion).version
+        return read_marker(store, f"{dataset_folder(name, version)}/{MARKER_NAME}", DatasetManifest)
+    except NotFoundError as error:
+        what = f"dataset {name!r} version {version!r}" if version else f"dataset {name!r}"
         raise NotFoundError(
-            f"store {store.uri} has no dataset {name!r}; run `shardline prepare` first."
-        )
-    return max(found, key=lambda manifest: manifest.created_unix_s)
+            f"store {store.uri} has no {what}; run `shardline prepare` first."
+        ) from error
+
+
+def make_current(store: Store, name: str, version: str) -> None:
+    """Make a version the one that later verbs take; preparing an old source again goes back."""
+    store.write(_current_key(name), dump_marker(CurrentVersion(version=version)))
 
 
 def dataset_versions(store: Store, name: str) -> list[str]:
     """Committed versions of a dataset, in no particular order."""
     folders = store.list_folders(f"datasets/{name}")
     return [v for v in folders if store.exists(f"{dataset_folder(name, v)}/{MARKER_NAME}")]
+
+
+def _current_key(name: str) -> str:
+    return f"datasets/{name}/current.json"

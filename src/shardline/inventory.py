@@ -1,0 +1,93 @@
+"""What a store holds: datasets, runs and models as plain rows for tables and JSON."""
+
+from pathlib import Path
+from typing import Any
+
+from shardline.artifacts.checkpoint import list_checkpoints
+from shardline.artifacts.registry import list_models, resolve, versions
+from shardline.data.manifest import DatasetManifest, dataset_versions, load_dataset
+from shardline.errors import NotFoundError
+from shardline.spec.locations import absolute
+from shardline.store import Store
+
+Rows = list[dict[str, Any]]
+
+
+def datasets(store_uri: str, name: str | None) -> Rows:
+    """Current version of every dataset, or all versions of one."""
+    store = _store(store_uri)
+    if name is None:
+        return [_dataset_row(load_dataset(store, each)) for each in store.list_folders("datasets")]
+    found = [load_dataset(store, name, version) for version in dataset_versions(store, name)]
+    return [_dataset_row(m) for m in sorted(_some(found, "dataset", name), key=_created)]
+
+
+def runs(store_uri: str, name: str | None) -> Rows:
+    """Newest checkpoint of every run, or all checkpoints of one."""
+    store = _store(store_uri)
+    names = store.list_folders("runs") if name is None else [name]
+    found = {each: list_checkpoints(store, each) for each in names}
+    if name is not None:
+        _some(found[name], "run", name)
+    kept = {each: all_of if name else all_of[-1:] for each, all_of in found.items()}
+    return [
+        {
+            "run": each,
+            "step": checkpoint.step,
+            "epochs": checkpoint.cursor.epoch,
+            "dataset": f"{checkpoint.dataset}/{checkpoint.dataset_version}",
+            "uri": store.uri_of(checkpoint.key),
+        }
+        for each, checkpoints in kept.items()
+        for checkpoint in checkpoints
+    ]
+
+
+def models(store_uri: str, name: str | None) -> Rows:
+    """Every model with its aliases, or all versions of one."""
+    store = _store(store_uri)
+    if name is None:
+        return [
+            {
+                "model": summary.name,
+                "versions": len(summary.versions),
+                "aliases": " ".join(f"{alias}={v}" for alias, v in summary.aliases.items()),
+            }
+            for summary in list_models(store)
+        ]
+    found = [resolve(store, name, version=v) for v in versions(store, name)]
+    return [
+        {
+            "model": manifest.name,
+            "version": manifest.version,
+            "metrics": " ".join(f"{key}={value:.4g}" for key, value in manifest.metrics.items()),
+            "run": f"{manifest.lineage.run}@{manifest.lineage.step}",
+            "dataset": f"{manifest.lineage.dataset}/{manifest.lineage.dataset_version}",
+            "uri": store.uri_of(manifest.folder),
+        }
+        for manifest in _some(found, "model", name)
+    ]
+
+
+def _dataset_row(manifest: DatasetManifest) -> dict[str, Any]:
+    return {
+        "dataset": manifest.name,
+        "version": manifest.version,
+        "rows": manifest.counts.rows_kept,
+        "quarantined": manifest.counts.rows_quarantined,
+        "splits": " ".join(f"{name}={split.rows}" for name, split in manifest.splits.items()),
+    }
+
+
+def _created(manifest: DatasetManifest) -> float:
+    return manifest.created_unix_s
+
+
+def _some(found: list[Any], kind: str, name: str) -> list[Any]:
+    if not found:
+        raise NotFoundError(f"the store has no {kind} {name!r}; see `shardline {kind}s`.")
+    return found
+
+
+def _store(uri: str) -> Store:
+    return Store(absolute(uri, base=Path.cwd()))

@@ -1,0 +1,211 @@
+"""The line's verbs as Python functions: spec in, small frozen result out.
+
+Each can be called alone, in any process, as often as one likes: what is done already is found in
+the store and not done again. Inside `with session():` all of them share one Ray.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from shardline.artifacts.export import ExportResult
+from shardline.artifacts.registry import resolve
+from shardline.artifacts.release import export_run, promote_version
+from shardline.cluster.session import session
+from shardline.data.manifest import load_dataset, make_current
+from shardline.data.prepare import PrepareResult, prepare_dataset
+from shardline.data.sources import list_source
+from shardline.evaluate.driver import EvaluateResult, evaluate_run
+from shardline.model.code import collect_code
+from shardline.progress import show_progress
+from shardline.score.driver import ScoreResult, score_model
+from shardline.serve.endpoint import Endpoint, check_endpoint, start_endpoint
+from shardline.spec import Spec
+from shardline.store import open_store
+from shardline.train.driver import TrainResult, train_model
+from shardline.train.run import discard_run
+
+
+@dataclass(frozen=True)
+class ValidateResult:
+    """A spec that can be run."""
+
+    name: str
+    store: str
+    source_files: int
+    builder: str
+    spec_digest: str
+
+
+@dataclass(frozen=True)
+class PromoteResult:
+    """Where an alias points now."""
+
+    model: str
+    alias: str
+    version: int
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The whole line, up to the alias."""
+
+    prepare: PrepareResult
+    train: TrainResult
+    evaluate: EvaluateResult | None
+    """None when the split rule holds no rows out."""
+    export: ExportResult
+
+
+def validate(spec: Spec) -> ValidateResult:
+    """Check what can be checked without Ray: the source's files and the builder's code.
+
+    Raises:
+        InputError: One of them is missing or malformed.
+    """
+    files = list_source(spec.data.source, base=spec.base)
+    code = collect_code(spec)
+    return ValidateResult(
+        name=spec.name,
+        store=spec.store,
+        source_files=len(files.files),
+        builder=code.builder,
+        spec_digest=spec.digest,
+    )
+
+
+def prepare(spec: Spec) -> PrepareResult:
+    """Turn the raw source into a dataset version, or find the one that it is already.
+
+    Raises:
+        DataError: The source cannot become a dataset.
+        StoreError: The store cannot be written.
+    """
+    store = open_store(spec.store)
+    with show_progress("prepare", unit="rows") as progress:
+        result = prepare_dataset(spec, store=store, clock=time.time, progress=progress)
+    make_current(store, result.dataset, result.version)
+    return result
+
+
+def train(spec: Spec, *, address: str | None = None, restart: bool = False) -> TrainResult:
+    """Train on the dataset prepared last, continuing the run if it has checkpoints.
+
+    Args:
+        spec: The line.
+        address: A running Ray cluster; left out, `RAY_ADDRESS` or a Ray of this process's own.
+        restart: Discard the run's checkpoints first.
+
+    Raises:
+        InputError: Dataset, builder, spec or cluster do not fit together.
+        TrainingError: The workers failed more often than `train.max_failures` allows.
+    """
+    store = open_store(spec.store)
+    dataset = load_dataset(store, spec.name)
+    code = collect_code(spec)
+    if restart:
+        discard_run(store, spec.run_name)
+    with session(address=address), show_progress("train", unit="rows") as progress:
+        return train_model(spec, store=store, dataset=dataset, code=code, progress=progress)
+
+
+def evaluate(spec: Spec, *, address: str | None = None) -> EvaluateResult:
+    """Measure the run's chosen checkpoint on every row of the held-out split.
+
+    Raises:
+        NotFoundError: The run has no checkpoint.
+        DataError: No rows are held out.
+    """
+    store, code = open_store(spec.store), collect_code(spec)
+    with session(address=address):
+        return evaluate_run(store, spec, code)
+
+
+def export(spec: Spec, *, address: str | None = None) -> ExportResult:
+    """Freeze the run's chosen checkpoint into a model version; move the spec's alias to it.
+
+    Raises:
+        NotFoundError: The run has no checkpoint.
+        ParityError: The frozen model answers differently; there is no version.
+        GateError: The version exists, but does not pass the gate; the alias stays.
+    """
+    store, code = open_store(spec.store), collect_code(spec)
+    with session(address=address):
+        return export_run(store, spec, code)
+
+
+def promote(
+    spec: Spec, *, version: int | None = None, alias: str | None = None
+) -> PromoteResult:
+    """Move an alias (the spec's) to a version (the newest) that passes the spec's gate.
+
+    Raises:
+        NotFoundError: There is no such version.
+        GateError: It does not pass.
+    """
+    record = promote_version(open_store(spec.store), spec, version=version, alias=alias)
+    return PromoteResult(model=record.model, alias=record.alias, version=record.version)
+
+
+def score(spec: Spec, *, address: str | None = None) -> ScoreResult:
+    """Score files in bulk with the model version behind the spec's alias.
+
+    Raises:
+        InputError: There is no such model, or the input does not fit it.
+        ShardlineError: More rows were rejected than `score.max_rejected` allows.
+    """
+    store = open_store(spec.store)
+    manifest = resolve(store, spec.model_name, alias=spec.export.alias)
+    with session(address=address), show_progress("score", unit="rows") as progress:
+        return score_model(spec, store=store, model=manifest, progress=progress)
+
+
+def run(spec: Spec, *, address: str | None = None) -> RunResult:
+    """The whole line up to the alias: prepare, train, evaluate, export, on one Ray session."""
+    validate(spec)
+    open_store(spec.store)
+    with ThreadPoolExecutor(1) as pool:
+        # Ray takes 5 s to start and leaves a core idle meanwhile.
+        preparing = pool.submit(prepare, spec)
+        with session(address=address):
+            prepared = preparing.result()
+            trained = train(spec)
+            holds_out = any(prepared.splits.get(name) for name in ("test", "validation"))
+            evaluated = evaluate(spec) if holds_out else None
+            return RunResult(prepared, trained, evaluated, export(spec))
+
+
+@contextmanager
+def serving(spec: Spec, *, address: str | None = None) -> Iterator[Endpoint]:
+    """Answer HTTP requests with the model version behind the spec's alias, inside the block.
+
+    Raises:
+        InputError: There is no such model, or the port is taken; nothing has started.
+        ServingError: The endpoint did not come up.
+    """
+    store = open_store(spec.store)
+    manifest = resolve(store, spec.model_name, alias=spec.export.alias)
+    section = check_endpoint(spec.serve)
+    with (
+        session(address=address),
+        start_endpoint(
+            store, section, model=manifest.name, version=manifest.version
+        ) as endpoint,
+    ):
+        yield endpoint
+
+
+def wait_for_signal() -> None:
+    """Block the main thread until SIGINT or SIGTERM."""
+    stop = threading.Event()
+    watched = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.signal(number, lambda *_: stop.set()) for number in watched}
+    try:
+        stop.wait()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
