@@ -1,0 +1,213 @@
+"""The files of a raw source: listed, opened and fingerprinted, on a local disk and on S3 alike."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+
+from shardline.errors import DataError, NotFoundError, StoreUnavailableError
+from shardline.spec.data import Source
+from shardline.spec.locations import absolute, local_path
+from shardline.store import Store
+
+SUFFIXES = {
+    "images": (".png", ".jpg", ".jpeg", ".bmp", ".gif"),
+    "csv": (".csv", ".tsv", ".txt"),
+    "parquet": (".parquet", ".pq"),
+    "json": (".jsonl", ".ndjson", ".json"),
+}
+_GLOB = re.compile(r"[*?\[]")
+# Larger files are hashed as a stream, smaller ones in one request.
+WHOLE_READ_BYTES = 8 << 20
+STREAM_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of the source."""
+
+    name: str
+    """Relative to the source, with forward slashes: what users see."""
+    key: str
+    """Where it lies in the source's store."""
+    size: int
+
+
+@dataclass(frozen=True)
+class SourceFiles:
+    """All files of a source, in the order of their names."""
+
+    uri: str
+    """Absolute location as the spec gives it."""
+    store: Store
+    """The storage they lie in, read-only to shardline."""
+    files: tuple[SourceFile, ...]
+
+    def read(self, file: SourceFile) -> bytes:
+        """The whole content of a file.
+
+        Raises:
+            DataError: It cannot be read, or is gone.
+            StoreUnavailableError: The store did not answer, retries included.
+        """
+        with self._explained(file):
+            return self.store.read(file.key)
+
+    @contextmanager
+    def opened(self, file: SourceFile, *, seekable: bool = False) -> Iterator[Any]:
+        """An Arrow input stream (or file, when `seekable`) over a file; errors as in `read`."""
+        with self._explained(file):
+            filesystem, root = self.store.filesystem()
+            opener = filesystem.open_input_file if seekable else filesystem.open_input_stream
+            with opener(f"{root}/{file.key}") as stream:
+                yield stream
+
+    @contextmanager
+    def _explained(self, file: SourceFile) -> Iterator[None]:
+        where = self.store.uri_of(file.key)
+        try:
+            yield
+        except (NotFoundError, FileNotFoundError) as error:
+            raise DataError(f"{where} is gone since it was listed; prepare again.") from error
+        except pa.ArrowInvalid as error:
+            raise DataError(f"cannot read {where}: {error}; mend or remove the file.") from error
+        except OSError as error:
+            # Arrow also says OSError when the bytes of a Parquet file make no sense.
+            if where.startswith("s3://"):
+                raise StoreUnavailableError(f"cannot read {where}: {error}") from error
+            raise DataError(f"cannot read {where}: {error}; mend or remove the file.") from error
+
+
+def list_source(source: Source, *, base: Path) -> SourceFiles:
+    """The files that a source's path names: one file, a folder's files of the format, or a glob's.
+
+    In folders, names that start with `.` are skipped, and for tables also those with `_`, as Arrow
+    and Spark do.
+
+    Args:
+        source: The spec's source.
+        base: Folder that a relative path counts from.
+
+    Raises:
+        DataError: There is no such path, it may not be read, or it holds no file of the format.
+    """
+    uri = absolute(source.path, base=base)
+    root, pattern = _split_glob(uri)
+    store, prefix, entries = _entries(root)
+    if pattern is None and len(entries) == 1 and entries[0][0] == prefix:
+        return SourceFiles(uri, store, (_single(source, uri, entries[0]),))
+    chosen = _chooser(source, pattern)
+    found = [SourceFile(key[len(prefix) :], key, size) for key, size in entries]
+    files = tuple(sorted((f for f in found if chosen(f.name)), key=lambda file: file.name))
+    if not files:
+        kinds = ", ".join(SUFFIXES[source.format])
+        wanted = f"file matches {pattern!r}" if pattern else f"{kinds} file is there"
+        raise DataError(f"data.source.path {uri} has nothing to prepare: no {wanted}.")
+    return SourceFiles(uri, store, files)
+
+
+def content_hashes(source: SourceFiles) -> dict[str, str]:
+    """Sha256 of every file by relative name, several files at a time."""
+    with ThreadPoolExecutor() as pool:
+        hashes = pool.map(lambda file: _sha256(source, file), source.files)
+        return {file.name: digest for file, digest in zip(source.files, hashes, strict=True)}
+
+
+def fingerprint(hashes: Mapping[str, str]) -> str:
+    """Sha256 over sorted relative names and content hashes."""
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(hashes.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _sha256(source: SourceFiles, file: SourceFile) -> str:
+    if file.size <= WHOLE_READ_BYTES:
+        return hashlib.sha256(source.read(file)).hexdigest()
+    digest = hashlib.sha256()
+    with source.opened(file) as stream:
+        while chunk := stream.read(STREAM_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _split_glob(uri: str) -> tuple[str, str | None]:
+    """The folder above the first wildcard, and the pattern below it."""
+    if not _GLOB.search(uri) or (uri.startswith("file://") and local_path(uri).exists()):
+        return uri, None
+    parts = uri.split("/")
+    first = next(i for i, part in enumerate(parts) if _GLOB.search(part))
+    return "/".join(parts[:first]), "/".join(parts[first:])
+
+
+def _entries(uri: str) -> tuple[Store, str, list[tuple[str, int]]]:
+    """Store, key prefix of relative names, and (key, size) of one file or all files below."""
+    scheme, _, path = uri.partition("://")
+    if scheme == "s3" and "/" not in path:
+        store, prefix = Store(uri), ""
+        return store, prefix, [(entry.key, entry.size) for entry in store.scan(prefix)]
+    parent, _, name = uri.rpartition("/")
+    store = Store(parent)
+    if scheme == "file":
+        local = _readable(local_path(uri))
+        if local.is_file():
+            return store, name, [(name, local.stat().st_size)]
+    else:
+        entry = next(store.scan(name), None)  # in key order, so the exact key comes first
+        if entry is not None and entry.key == name:
+            return store, name, [(name, entry.size)]
+    entries = [(entry.key, entry.size) for entry in store.scan(f"{name}/")]
+    if scheme == "s3" and not entries:
+        raise DataError(f"data.source.path {uri} does not exist; check the bucket and prefix.")
+    return store, f"{name}/", entries
+
+
+def _readable(path: Path) -> Path:
+    if not path.exists():
+        raise DataError(f"data.source.path {path} does not exist; check `data.source.path`.")
+    if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+        raise DataError(f"data.source.path {path} may not be read by this user; chmod it.")
+    return path
+
+
+def _single(source: Source, uri: str, entry: tuple[str, int]) -> SourceFile:
+    if source.format == "images":
+        raise DataError(
+            f"data.source.path {uri} is a file; images need a folder with one folder per class."
+        )
+    key, size = entry
+    return SourceFile(PurePosixPath(key).name, key, size)
+
+
+def _chooser(source: Source, pattern: str | None) -> Any:
+    if pattern is not None:
+        return re.compile(_glob_regex(pattern)).fullmatch
+    skipped = (".",) if source.format == "images" else (".", "_")
+    suffixes = SUFFIXES[source.format]
+
+    def chosen(name: str) -> bool:
+        hidden = any(part.startswith(skipped) for part in name.split("/"))
+        return not hidden and name.lower().endswith(suffixes)
+
+    return chosen
+
+
+def _glob_regex(pattern: str) -> str:
+    """`**` spans folders, `*` and `?` stay inside one."""
+    token = re.compile(r"(\*\*/)|(\*\*)|(\*)|(\?)|(\[!?[^]]+\])|(.)")
+    replaced = ["(?:.*/)?", ".*", "[^/]*", "[^/]"]
+    regex = ""
+    for match in token.finditer(pattern):
+        which = match.lastindex or 6
+        if which <= len(replaced):
+            regex += replaced[which - 1]
+        elif which == 5:
+            regex += match.group().replace("[!", "[^", 1)
+        else:
+            regex += re.escape(match.group())
+    return regex

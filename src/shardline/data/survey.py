@@ -1,0 +1,157 @@
+"""What the raw values of a source look like, counted while it is read, and the types that follow.
+
+One rule for every column: it is what all but `data.max_quarantined` of its values are; the few
+that are something else reject their rows later.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shardline.data.casting import dtype_of, is_list, is_text
+from shardline.data.rows import ORIGIN_FILE, ORIGIN_ROW, RawBatch
+from shardline.data.schema import Column
+from shardline.errors import DataError
+
+# At most 18 digits: more may not fit an int64, and as a float they would lose digits.
+INTEGER = r"^\s*[+-]?\d{1,18}\s*$"
+DECIMAL = r"^\s*[+-]?((\d+\.\d*|\.\d+)([eE][+-]?\d+)?|\d+[eE][+-]?\d+|[nN]a[nN]|[iI]nf)\s*$"
+BOOLEAN = r"^\s*(true|false|True|False|TRUE|FALSE)\s*$"
+
+Kind = tuple[str, tuple[int, ...]]
+"""A dtype (or the name of an Arrow type that has none) and the shape of one value."""
+
+
+@dataclass
+class Evidence:
+    """Values of one column by kind."""
+
+    kinds: Counter[Kind] = field(default_factory=Counter)
+    nulls: int = 0
+
+    def share(self, dtype: str) -> float:
+        """Share of the values that are of a dtype, whatever their shape."""
+        found = sum(count for (name, _), count in self.kinds.items() if name == dtype)
+        return found / max(1, self.kinds.total())
+
+
+@dataclass
+class Survey:
+    """Evidence for every column, in the order columns were first seen."""
+
+    typed: bool
+    """Whether the format has types; otherwise text that reads as a number counts as one."""
+    columns: dict[str, Evidence] = field(default_factory=dict)
+    num_rows: int = 0
+
+    def add(self, batch: RawBatch) -> None:
+        """Count one batch."""
+        self.num_rows += batch.table.num_rows
+        for name in batch.available:
+            self.columns.setdefault(name, Evidence())
+        for name in batch.table.column_names:
+            if name not in (ORIGIN_FILE, ORIGIN_ROW):
+                self._count(self.columns[name], batch.table[name].combine_chunks())
+
+    def column(self, name: str, *, tolerance: float) -> Column:
+        """The column that a feature's values make up.
+
+        Args:
+            name: Its name.
+            tolerance: Share of values that may be of another kind.
+
+        Raises:
+            DataError: Its values are all null, or of a type that no model takes.
+        """
+        evidence = self.columns[name]
+        if not evidence.kinds:
+            raise DataError(
+                f"feature {name!r} is null in all {self.num_rows} rows; "
+                "name the columns to learn from in data.features."
+            )
+        dtype, shape = settled(evidence, tolerance=tolerance)
+        if dtype not in _DTYPES:
+            raise DataError(
+                f"feature {name!r} holds {dtype}, which no model takes; list the columns to learn "
+                "from in data.features, or carry this one along with data.keep."
+            )
+        return Column.model_validate({"name": name, "dtype": dtype, "shape": shape})
+
+    def _count(self, evidence: Evidence, values: pa.Array) -> None:
+        present = len(values) - values.null_count
+        evidence.nulls += values.null_count
+        if not present:
+            return
+        if is_text(values.type) and not self.typed:
+            evidence.kinds.update(_text_kinds(values, present))
+        else:
+            evidence.kinds[_kind_of(values)] += present
+
+
+def settled(evidence: Evidence, *, tolerance: float) -> Kind:
+    """The kind that a column's values agree on.
+
+    Whole and decimal numbers of several widths become the widest of their family; numbers among
+    text, or text among numbers, beyond the tolerance make the column text.
+    """
+    dtypes: Counter[str] = Counter()
+    for (dtype, _), count in evidence.kinds.items():
+        dtypes[dtype] += count
+    total = dtypes.total()
+    common = dtypes.most_common(1)[0][0]
+    shape = Counter({shape: count for (_, shape), count in evidence.kinds.items()}).most_common(1)[
+        0
+    ][0]
+    numbers = [dtype for dtype in dtypes if "int" in dtype or "float" in dtype]
+    if sum(dtypes[dtype] for dtype in numbers) >= (1 - tolerance) * total:
+        return _widest(numbers), shape
+    if dtypes[common] >= (1 - tolerance) * total:
+        return common, shape
+    return "string", shape
+
+
+def _widest(numbers: list[str]) -> str:
+    if len(numbers) == 1:
+        return numbers[0]
+    return "float64" if any("float" in dtype for dtype in numbers) else "int64"
+
+
+def _text_kinds(values: pa.Array, present: int) -> Counter[Kind]:
+    found = Counter[Kind]()
+    for dtype, pattern in (("int64", INTEGER), ("float64", DECIMAL), ("bool", BOOLEAN)):
+        found[dtype, ()] = pc.sum(pc.match_substring_regex(values, pattern)).as_py() or 0
+    found["string", ()] = present - found.total()
+    return +found
+
+
+def _kind_of(values: pa.Array) -> Kind:
+    """Dtype and the shape of the first value; readers hand over batches of one type."""
+    element = values.type
+    shape: tuple[int, ...] = ()
+    if isinstance(element, pa.FixedShapeTensorType):
+        element, shape = element.value_type, tuple(element.shape)
+    elif is_list(element):
+        shape = _list_shape(values.drop_null()[0])
+        while is_list(element):
+            element = element.value_type
+    if pa.types.is_null(element):
+        element = pa.float64()  # lists without elements; their shape is what will be refused
+    return dtype_of(element) or str(element), shape
+
+
+def _list_shape(value: Any) -> tuple[int, ...]:
+    if not is_list(value.type) or not value.is_valid:
+        return ()
+    inner = _list_shape(value[0]) if len(value) else ()
+    return (len(value), *inner)
+
+
+_DTYPES = frozenset(
+    (
+        "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+        "float16", "float32", "float64", "string",
+    )
+)  # fmt: skip
