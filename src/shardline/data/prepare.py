@@ -25,7 +25,6 @@ from shardline.data.manifest import (
     DatasetManifest,
     SourceRecord,
     dataset_folder,
-    make_current,
 )
 from shardline.data.quarantine import QUARANTINE_KEY, Rejected, check_share, dump_rejected
 from shardline.data.readers import read_tables
@@ -98,7 +97,6 @@ def prepare_dataset(
     folder = dataset_folder(spec.name, version)
     committed = _committed(store, folder)
     if committed is not None:
-        make_current(store, spec.name, version)
         return _result(store, committed, reused=True)
     with TemporaryDirectory(prefix="shardline-prepare-") as scratch:
         rows = _typed_rows(files, spec.data, Path(scratch), progress)
@@ -120,7 +118,6 @@ def prepare_dataset(
     )
     # Lost to a twin: its marker describes the very shards that were written here.
     commit_marker(store, f"{folder}/{MARKER_NAME}", manifest)
-    make_current(store, spec.name, version)
     return _result(store, manifest, reused=False)
 
 
