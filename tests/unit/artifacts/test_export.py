@@ -1,0 +1,134 @@
+"""Export with real Keras models: what is frozen, proven and published."""
+
+import numpy as np
+import pytest
+
+from sample_datasets import candidate_of
+from shardline.artifacts.export import export_version
+from shardline.artifacts.manifest import ModelManifest
+from shardline.artifacts.predictor import load_predictor
+from shardline.artifacts.registry import versions
+from shardline.artifacts.saved_model import write_saved_model
+from shardline.data.schema import Column, Label
+from shardline.errors import ModelError, ParityError
+from shardline.store import read_marker
+
+
+def predictor_of(exported, tmp_path):
+    result = exported.result
+    return load_predictor(
+        exported.store, result.model, result.version, cache_dir=tmp_path / "cache"
+    )
+
+
+def test_export_classifier_answers_scores_and_class_names(classifier, image_rows, tmp_path):
+    result = classifier.result
+    assert (result.model, result.version, result.reused) == ("digits", 1, False)
+    assert result.parity <= 1e-5
+    assert result.uri.endswith("/models/digits/1")
+    answers = predictor_of(classifier, tmp_path).predict({"image": image_rows})
+    assert answers["scores"].shape == (20, 3)
+    np.testing.assert_allclose(answers["scores"].sum(axis=1), 1, atol=1e-5)
+    names = np.array(["null", "eins", "zwölf"], dtype=object)
+    assert answers["class"].tolist() == names[answers["scores"].argmax(axis=1)][:, None].tolist()
+
+
+def test_export_scalar_regression_answers_the_line(line, tmp_path):
+    predictor = predictor_of(line, tmp_path)
+    answers = predictor.predict({"celsius": np.array([[100.0], [0.0]], np.float32)})
+    assert list(answers) == [column.name for column in predictor.manifest.outputs]
+    (values,) = answers.values()
+    np.testing.assert_allclose(values, [[212.0], [32.0]], rtol=1e-6)
+
+
+def test_export_text_and_odd_names_are_served_under_their_raw_names(two_inputs, tmp_path):
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    rows = {
+        "petal length (cm)": np.array([[1.0], [1.0], [2.5]], np.float32),
+        "city": np.array([["Köln"], ["nowhere"], ["Ulm"]], dtype=object),
+    }
+    answers = predictor_of(two_inputs, tmp_path).predict(rows)
+    assert {name: array.shape for name, array in answers.items()} == {
+        "price": (3, 1),
+        "risk per cent": (3, 2),
+    }
+    proto = saved_model_pb2.SavedModel()
+    proto.ParseFromString(two_inputs.store.read("models/prices/1/saved_model.pb"))
+    signature = proto.meta_graphs[0].signature_def["serving_default"]
+    assert sorted(signature.inputs) == ["city", "petal length (cm)"]
+    assert sorted(signature.outputs) == ["price", "risk per cent"]
+    assert tf.dtypes.as_dtype(signature.inputs["city"].dtype) == tf.string
+
+
+def test_saved_model_output_named_like_the_label_keeps_both(tmp_path):
+    import keras
+
+    image, label = (
+        Column(name="image", dtype="float32", shape=(4,)),
+        Label(name="class", dtype="int64", vocabulary=("null", "eins", "zwölf")),
+    )
+    scores = keras.Sequential(
+        [keras.Input((4,), name="image"), keras.layers.Dense(3, name="class")]
+    )
+    saved = write_saved_model(scores, tmp_path / "model", inputs=[image], label=label)
+    assert [(c.name, c.dtype, c.shape) for c in saved.outputs] == [
+        ("class", "float32", (3,)),
+        ("class_name", "string", ()),
+    ]
+
+
+def test_export_again_returns_the_existing_version(classifier):
+    again = export_version(classifier.candidate)
+    assert again.reused
+    assert (again.version, again.parity) == (1, classifier.result.parity)
+    assert versions(classifier.store, "digits") == [1]
+
+
+def test_export_writes_a_serving_base_path_and_lineage(classifier):
+    folder = "models/digits/1/"
+    manifest = read_marker(classifier.store, f"{folder}model.json", ModelManifest)
+    assert {"saved_model.pb", "model.keras", "variables/variables.index"} <= set(manifest.files)
+    stored = {entry.key.removeprefix(folder) for entry in classifier.store.scan(folder)}
+    assert stored == {*manifest.files, "model.json"}
+    assert manifest.created_unix_s == 5.0
+    assert manifest.lineage.checkpoint_digest == classifier.candidate.checkpoint.digest
+    assert manifest.lineage.step == 3
+    assert manifest.metrics == {}
+
+
+def test_export_random_model_fails_parity_and_makes_no_version(store, images):
+    def build(features):
+        import keras
+        import tensorflow as tf
+
+        x = keras.layers.Flatten()(keras.ops.cast(features["image"].input, "float32"))
+        x = keras.layers.Lambda(lambda t: t + tf.random.normal(tf.shape(t)))(x)
+        model = keras.Model(features.inputs, keras.layers.Dense(2, name="out")(x))
+        model.compile(loss="mse")
+        return model
+
+    candidate = candidate_of(store, images, build)
+    with pytest.raises(ParityError, match=r"output 'out' of the exported model deviates by"):
+        export_version(candidate)
+    assert versions(store, "digits") == []
+
+
+def test_export_model_with_python_code_in_its_graph_is_refused(store, images):
+    def build(features):
+        import keras
+        import tensorflow as tf
+
+        def halved(t):
+            flat = tf.numpy_function(lambda a: a / 2, [keras.ops.cast(t, "float32")], tf.float32)
+            return tf.reshape(flat, (-1, 16))
+
+        x = keras.layers.Lambda(halved, output_shape=(16,))(features["image"].input)
+        model = keras.Model(features.inputs, keras.layers.Dense(2)(x))
+        model.compile(loss="mse")
+        return model
+
+    with pytest.raises(ModelError, match=r"the model contains PyFunc"):
+        export_version(candidate_of(store, images, build))
+    assert versions(store, "digits") == []
