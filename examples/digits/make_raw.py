@@ -1,4 +1,4 @@
-"""Writes the digits that scikit-learn bundles (UCI optical digits) as PNG files in class folders."""
+"""Writes scikit-learn's handwritten digits (UCI optical digits) as PNG files in class folders."""
 
 import sys
 from pathlib import Path

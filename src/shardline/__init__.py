@@ -20,7 +20,7 @@ _HOMES = {
     ),
 }  # fmt: skip
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605  # the names above, each loaded when first used
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

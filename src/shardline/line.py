@@ -138,9 +138,7 @@ def export(spec: Spec, *, address: str | None = None) -> ExportResult:
         return export_run(store, spec, code)
 
 
-def promote(
-    spec: Spec, *, version: int | None = None, alias: str | None = None
-) -> PromoteResult:
+def promote(spec: Spec, *, version: int | None = None, alias: str | None = None) -> PromoteResult:
     """Move an alias (the spec's) to a version (the newest) that passes the spec's gate.
 
     Raises:
@@ -192,9 +190,7 @@ def serving(spec: Spec, *, address: str | None = None) -> Iterator[Endpoint]:
     section = check_endpoint(spec.serve)
     with (
         session(address=address),
-        start_endpoint(
-            store, section, model=manifest.name, version=manifest.version
-        ) as endpoint,
+        start_endpoint(store, section, model=manifest.name, version=manifest.version) as endpoint,
     ):
         yield endpoint
 

@@ -13,6 +13,8 @@ from shardline.store import Marker, Store, commit_marker, read_marker, read_veri
 
 MARKER_NAME = "checkpoint.json"
 TENSORS_NAME = "tensors.safetensors"
+EpochLogs = dict[str, int | float]
+"""`epoch` and the metrics of one epoch, over all workers' rows."""
 Tensors = Mapping[str, Any]
 """numpy arrays by name; `model/`, `optimizer/` and `metrics/` prefixes keep the kinds apart."""
 
@@ -38,7 +40,7 @@ class CheckpointManifest(Marker):
     spec_digest: str
     dataset: str
     dataset_version: str
-    history: tuple[dict[str, float], ...]
+    history: tuple[EpochLogs, ...]
     """Logs of every finished epoch."""
     files: dict[str, str] = Field(default_factory=dict)
     """Sha256 of every file, by name."""

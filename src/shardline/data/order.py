@@ -1,8 +1,8 @@
 """Which row comes when: a pure function of the data, the seed and the cursor, never of the cluster.
 
-The rows of a split are cut into L fixed ranges, the lanes. Every step takes the same number of rows
-from each lane, in an order that a keyed permutation gives per epoch, and a worker reads whole lanes.
-So the rows of a global batch are the same on any number of workers that divides L.
+The rows of a split are cut into L fixed ranges, the lanes. Every step takes the same number of
+rows from each lane, in an order that a keyed permutation gives per epoch, and a worker reads whole
+lanes. So the rows of a global batch are the same on any number of workers that divides L.
 """
 
 from dataclasses import dataclass
@@ -61,9 +61,7 @@ class Order:
 
     def worker_lanes(self, rank: int, world_size: int) -> range:
         """The consecutive lanes that a worker owns."""
-        return range(
-            rank * self.num_lanes // world_size, (rank + 1) * self.num_lanes // world_size
-        )
+        return range(rank * self.num_lanes // world_size, (rank + 1) * self.num_lanes // world_size)
 
     def worker_range(self, rank: int, world_size: int) -> tuple[int, int]:
         """First row and end of all lanes of a worker."""
@@ -74,7 +72,7 @@ class Order:
         """Rows of one step from the given lanes.
 
         Returns:
-            int64 [lane × rows_per_lane_step], numbers of rows in the split.
+            int64 [lanes * rows_per_lane_step], numbers of rows in the split.
         """
         positions = np.arange(self.rows_per_lane_step, dtype=np.uint64)
         positions += np.uint64(step * self.rows_per_lane_step)
@@ -112,12 +110,11 @@ def permuted(
 @lru_cache(maxsize=1024)
 def round_keys(*parts: int) -> NDArray[np.uint64]:
     """Independent round keys for a (seed, epoch, lane) or any other tuple of integers."""
-    return np.random.SeedSequence(parts).generate_state(FEISTEL_ROUNDS, np.uint64)
+    keys = np.random.SeedSequence(parts).generate_state(FEISTEL_ROUNDS, np.uint64)
+    return keys.astype(np.uint64, copy=False)
 
 
-def _feistel(
-    values: NDArray[np.uint64], bits: int, keys: NDArray[np.uint64]
-) -> NDArray[np.uint64]:
+def _feistel(values: NDArray[np.uint64], bits: int, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
     high_bits, low_bits = bits // 2, bits - bits // 2
     for key in keys:
         low = values & np.uint64((1 << low_bits) - 1)

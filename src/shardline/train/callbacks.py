@@ -5,12 +5,12 @@ from typing import Any
 
 import keras
 
-from shardline.artifacts.checkpoint import Cursor
+from shardline.artifacts.checkpoint import Cursor, EpochLogs
+from shardline.data.order import Order
 from shardline.spec.train import CheckpointSpec
 from shardline.train.exchange import Exchange
 from shardline.train.recorder import Recorder, Snapshot
 from shardline.train.replicas import average_statistics
-from shardline.train.stream import TrainStream
 
 
 class GlobalMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no types
@@ -58,10 +58,10 @@ class GlobalMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # keras sh
 
 
 class Record(keras.callbacks.Callback):  # type: ignore[misc]
-    """Drives the stream's epochs, and commits checkpoints on the same steps on all ranks.
+    """Keeps cursor and history, and commits checkpoints on the same steps on all ranks.
 
     Args:
-        stream: The training data.
+        order: The order of the training data.
         exchange: Connects the workers.
         recorder: Writes to the store; rank 0's alone does.
         policy: When to checkpoint.
@@ -71,17 +71,17 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
 
     def __init__(
         self,
-        stream: TrainStream,
+        order: Order,
         *,
         exchange: Exchange,
         recorder: Recorder,
         policy: CheckpointSpec,
         start: Cursor,
-        history: list[dict[str, float]],
+        history: list[EpochLogs],
     ) -> None:
         super().__init__()
         self.history = history
-        self._stream = stream
+        self._order = order
         self._exchange = exchange
         self._recorder = recorder
         self._policy = policy
@@ -93,15 +93,14 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
     @property
     def global_step(self) -> int:
         """Optimizer steps since the run began."""
-        return self._cursor.epoch * self._stream.order.steps_per_epoch + self._cursor.step
+        return self._cursor.epoch * self._order.steps_per_epoch + self._cursor.step
 
     def restore_metrics(self, states: list[Any]) -> None:
         """Continue the interrupted epoch's metrics; the states are sums over all ranks."""
         self._restored_metrics = states if self._exchange.rank == 0 else None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Point the stream at this epoch."""
-        self._stream.start_epoch(epoch, self._first_step)
+        """Continue an interrupted epoch's metrics, which `fit` has just reset."""
         if self._restored_metrics is not None:
             _assign(self.model.metrics_variables, self._restored_metrics)
         self._restored_metrics = None
@@ -110,10 +109,8 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Move the cursor; commit inside an epoch when enough steps have passed."""
-        steps = self._stream.order.steps_per_epoch
-        self._cursor = Cursor(
-            epoch=self._cursor.epoch, step=min(self._offset + batch + 1, steps)
-        )
+        steps = self._order.steps_per_epoch
+        self._cursor = Cursor(epoch=self._cursor.epoch, step=min(self._offset + batch + 1, steps))
         self._recorder.note_progress(self.global_step, logs or {}, self._rows_per_s())
         if self._cursor.step < steps and self._is_due():
             self._save()
@@ -122,7 +119,7 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
         """Add the epoch to the history and commit when due or when it is the best so far."""
         entry = {name: float(value) for name, value in (logs or {}).items()}
         self.history.append({"epoch": epoch, **entry})
-        self._recorder.note_epoch(epoch, entry, self._rows_per_s())
+        self._recorder.note_epoch(epoch, entry)
         self._cursor = Cursor(epoch=epoch + 1, step=0)
         self._first_step = 0
         if self._is_due() or self._is_best():
@@ -163,7 +160,7 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
     def _rows_per_s(self) -> float:
         steps = self._cursor.step - self._offset
         elapsed_s = max(time.monotonic() - self._epoch_began_s, 1e-9)
-        return steps * self._stream.order.global_batch / elapsed_s
+        return steps * self._order.global_batch / elapsed_s
 
 
 def _replace(logs: dict[str, Any] | None, values: dict[str, Any]) -> None:

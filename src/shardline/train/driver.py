@@ -8,7 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from shardline.artifacts.checkpoint import CheckpointManifest, best_checkpoint, list_checkpoints
+from shardline.artifacts.checkpoint import (
+    CheckpointManifest,
+    EpochLogs,
+    best_checkpoint,
+    list_checkpoints,
+)
 from shardline.cluster.resources import Demand, check_fits, cluster_nodes
 from shardline.data.manifest import DatasetManifest
 from shardline.errors import NotFoundError, StoreUnavailableError, TrainingError
@@ -29,7 +34,7 @@ class TrainResult:
 
     run: str
     uri: str
-    history: list[dict[str, float]]
+    history: list[EpochLogs]
     """One entry per epoch: `epoch`, `loss`, …, `val_loss`, … over all workers' rows."""
     metrics: dict[str, float]
     """Those of the epoch that the chosen checkpoint ends."""

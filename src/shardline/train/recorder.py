@@ -13,6 +13,7 @@ import orjson
 from shardline.artifacts.checkpoint import (
     CheckpointManifest,
     Cursor,
+    EpochLogs,
     delete_checkpoints,
     host_copies,
     list_checkpoints,
@@ -33,7 +34,7 @@ class Snapshot:
 
     step: int
     cursor: Cursor
-    history: tuple[dict[str, float], ...]
+    history: tuple[EpochLogs, ...]
     metrics: list[Any]
     """Metric states summed over ranks; empty between epochs."""
 
@@ -91,7 +92,7 @@ class Recorder:
             self._noted_s = now_s
             self._write_progress(step, rows_per_s, {name: float(logs[name]) for name in logs})
 
-    def note_epoch(self, epoch: int, logs: dict[str, float], rows_per_s: float) -> None:
+    def note_epoch(self, epoch: int, logs: dict[str, float]) -> None:
         """Remember an epoch's logs for the next progress report."""
         self._epoch_logs = {"epoch": epoch, **logs}
 

@@ -215,7 +215,7 @@ class _Sender:
 
 
 def _as_bytes(array: "np.ndarray[Any, Any]") -> memoryview:
-    return memoryview(array.view(np.uint8)) if array.size else memoryview(b"")
+    return array.view(np.uint8).data if array.size else memoryview(b"")
 
 
 def _receive(connection: socket.socket, length: int) -> bytearray:

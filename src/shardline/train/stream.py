@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from shardline.artifacts.checkpoint import Cursor
 from shardline.data.batches import (
     Batch,
     epoch_batches,
@@ -20,7 +21,7 @@ PREFETCHED_BATCHES = 4
 
 
 class TrainStream:
-    """The train split's batches for one worker; `start_epoch` says which epoch comes next.
+    """The train split's batches for one worker.
 
     Args:
         dataset: What to read.
@@ -46,28 +47,27 @@ class TrainStream:
         self._lanes = order.worker_lanes(rank, world_size)
         rows = order.worker_range(rank, world_size)
         self._block = read_block(store, dataset, "train", rows=rows, columns=self._columns)
-        self._epoch, self._first_step = 0, 0
 
-    def start_epoch(self, epoch: int, first_step: int) -> None:
-        """Make the next iteration of the dataset read this epoch, from this step on."""
-        self._epoch, self._first_step = epoch, first_step
+    def dataset(self, start: Cursor, *, stop_epoch: int) -> Any:
+        """All batches from the cursor up to, not including, an epoch.
 
-    def epochs(self) -> Any:
-        """A `tf.data.Dataset` of (features, label), one whole epoch per iteration."""
-        return _of_length(self.rest_of_epoch(), self.order.steps_per_epoch)
+        One iterator for all epochs: making a new one for each costs more than a short epoch.
 
-    def rest_of_epoch(self) -> Any:
-        """The same from the first step on that `start_epoch` was given."""
-        return _tf_dataset(self._batches, self._columns)
+        Returns:
+            A `tf.data.Dataset` of (features, label).
+        """
 
-    def _batches(self) -> Iterator[Batch]:
-        return epoch_batches(
-            self._block,
-            self.order,
-            epoch=self._epoch,
-            first_step=self._first_step,
-            lanes=self._lanes,
-        )
+        def batches() -> Iterator[Batch]:
+            for epoch in range(start.epoch, stop_epoch):
+                yield from epoch_batches(
+                    self._block,
+                    self.order,
+                    epoch=epoch,
+                    first_step=start.step if epoch == start.epoch else 0,
+                    lanes=self._lanes,
+                )
+
+        return _tf_dataset(batches, self._columns)
 
 
 def validation_stream(

@@ -1,7 +1,6 @@
 """What every worker runs: build, restore, connect, fit."""
 
 import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 from shardline.artifacts.checkpoint import (
     CheckpointManifest,
     Cursor,
+    EpochLogs,
     assign_variables,
     list_checkpoints,
     read_tensors,
@@ -23,6 +23,7 @@ from shardline.model.code import ModelCode
 from shardline.spec import Spec
 from shardline.store import Store
 from shardline.train.exchange import Exchange, joined, leave
+from shardline.train.stream import TrainStream, validation_stream
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class WorkerTask:
 class Outcome:
     """What rank 0 returns."""
 
-    history: list[dict[str, float]]
+    history: list[EpochLogs]
     refusal: InputError | None = None
     """The user's mistake that stopped training; raising it would make Ray try again."""
 
@@ -59,7 +60,7 @@ def train_worker(config: dict[str, WorkerTask]) -> Outcome:
         return Outcome(history=[], refusal=refusal)
 
 
-def _train(task: WorkerTask, exchange: Exchange) -> list[dict[str, float]]:
+def _train(task: WorkerTask, exchange: Exchange) -> list[EpochLogs]:
     _limit_threads(task.spec.train.cpus_per_worker)
     from shardline.train.callbacks import GlobalMetrics, Record
     from shardline.train.recorder import Recorder
@@ -68,7 +69,6 @@ def _train(task: WorkerTask, exchange: Exchange) -> list[dict[str, float]]:
         check_same_start,
         refuse_false_synchronisation,
     )
-    from shardline.train.stream import TrainStream, validation_stream
 
     spec, dataset, store = task.spec, task.dataset, Store(task.spec.store)
     order = train_order(spec, dataset)
@@ -96,7 +96,7 @@ def _train(task: WorkerTask, exchange: Exchange) -> list[dict[str, float]]:
     start = _agree_on_checkpoint(store, spec.run_name, exchange)
     cursor = start.cursor if start else Cursor(epoch=0, step=0)
     record = Record(
-        stream,
+        order,
         exchange=exchange,
         recorder=recorder,
         policy=spec.train.checkpoint,
@@ -109,36 +109,49 @@ def _train(task: WorkerTask, exchange: Exchange) -> list[dict[str, float]]:
         model,
         stream,
         start=cursor,
-        epochs=spec.train.epochs,
+        stop_epoch=spec.train.epochs,
         validation_data=validation,
-        callbacks=[GlobalMetrics(exchange), record],
+        callbacks=[record] if exchange.world_size == 1 else [GlobalMetrics(exchange), record],
     )
     recorder.finish()
     return record.history
 
 
-def _fit(model: Any, stream: Any, *, start: Cursor, epochs: int, **options: Any) -> None:
+def _fit(
+    model: Any, stream: TrainStream, *, start: Cursor, stop_epoch: int, **options: Any
+) -> None:
     """Fit from the cursor to the last epoch.
 
     An epoch that was begun before has fewer steps than the others, and Keras fixes the number of
-    steps for all epochs of one `fit` (keras 3.15, `EpochIterator._num_batches`): it gets its own.
+    steps for all epochs of one `fit`, so it gets one of its own.
     """
     options |= {"shuffle": False, "verbose": 0}  # the stream has an order of its own
+    steps = stream.order.steps_per_epoch
     if start.step:
-        stream.start_epoch(start.epoch, start.step)
-        with _weights_left_alone(model.optimizer), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Your input ran out of data")
-            data = stream.rest_of_epoch()
-            model.fit(data, initial_epoch=start.epoch, epochs=start.epoch + 1, **options)
-        start = Cursor(epoch=start.epoch + 1, step=0)
-    if start.epoch < epochs:
-        model.fit(stream.epochs(), initial_epoch=start.epoch, epochs=epochs, **options)
+        following = Cursor(epoch=start.epoch + 1, step=0)
+        with _weights_left_alone(model.optimizer):
+            model.fit(
+                stream.dataset(start, stop_epoch=following.epoch),
+                steps_per_epoch=steps - start.step,
+                initial_epoch=start.epoch,
+                epochs=following.epoch,
+                **options,
+            )
+        start = following
+    if start.epoch < stop_epoch:
+        model.fit(
+            stream.dataset(start, stop_epoch=stop_epoch),
+            steps_per_epoch=steps,
+            initial_epoch=start.epoch,
+            epochs=stop_epoch,
+            **options,
+        )
 
 
 @contextmanager
 def _weights_left_alone(optimizer: Any) -> Iterator[None]:
     """Keep `fit` from overwriting the weights with their moving averages when it returns."""
-    optimizer.finalize_variable_values = lambda variables: None
+    optimizer.finalize_variable_values = lambda _: None
     try:
         yield
     finally:
@@ -159,9 +172,7 @@ def train_order(spec: Spec, dataset: DatasetManifest) -> Order:
     )
 
 
-def _agree_on_checkpoint(
-    store: Store, run: str, exchange: Exchange
-) -> CheckpointManifest | None:
+def _agree_on_checkpoint(store: Store, run: str, exchange: Exchange) -> CheckpointManifest | None:
     """The newest intact checkpoint, chosen by rank 0 so that all ranks continue from one state."""
     choice = b""
     if exchange.rank == 0:

@@ -94,5 +94,5 @@ def test_order_shuffle_is_about_as_good_as_a_full_one():
 
 
 def test_order_fewer_rows_than_a_batch_is_refused():
-    with pytest.raises(DataError, match="has 10 rows, too few for train.global_batch 64"):
+    with pytest.raises(DataError, match=r"has 10 rows, too few for train\.global_batch 64"):
         Order(num_rows=10, num_lanes=16, global_batch=64, seed=0)
