@@ -6,8 +6,8 @@ from functools import cache
 
 import numpy as np
 import pytest
+from tests.sample_datasets import candidate_of, write_dataset
 
-from sample_datasets import candidate_of, write_dataset
 from shardline.artifacts.candidate import Candidate
 from shardline.artifacts.export import ExportResult, export_version
 from shardline.data.schema import Column, Label

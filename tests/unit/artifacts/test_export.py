@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from tests.sample_datasets import candidate_of
 
-from sample_datasets import candidate_of
 from shardline.artifacts.export import export_version
 from shardline.artifacts.manifest import ModelManifest
 from shardline.artifacts.predictor import load_predictor
