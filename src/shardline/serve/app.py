@@ -14,13 +14,14 @@ from shardline.artifacts.predictor import Predictor, load_predictor
 from shardline.errors import ServingError
 from shardline.serve.asgi import Limits, ModelApp, largest_body_bytes
 from shardline.serve.batcher import Batcher
-from shardline.serve.internal_server import bind_to_node_address
+from shardline.serve.ray_internals import bind_to_node_address
 from shardline.spec.output import ServeSpec
 from shardline.store import Store
 
 # A model that has not finished one batch in this time is taken for hung and its replica replaced.
 _HUNG_AFTER_S = 120.0
 REPLICA_CPUS = 1.0
+_HAPROXY_CONNECTIONS = 4096
 
 logger = logging.getLogger(__name__)
 
@@ -106,10 +107,10 @@ def build_application(serving: Serving) -> Any:
     deployment = ray_serve.deployment(ray_serve.ingress()(ModelReplica)).options(
         name=serving.model,
         num_replicas=section.replicas,
-        # The batcher's queue is the limit that clients meet, with a JSON answer; Ray's lies behind
-        # it and only sees requests whose bodies are still arriving.
+        # The batcher's queue is the limit that clients meet, with a JSON answer. Ray's bounds how
+        # many bodies are read at once, and how many clients wait for that: HAProxy's own limit.
         max_ongoing_requests=2 * section.max_queue + 64,
-        max_queued_requests=section.max_queue,
+        max_queued_requests=_HAPROXY_CONNECTIONS,
         backpressure_config=BackpressureConfig(status_code=503, retry_after_s=1),
         ray_actor_options={"num_cpus": REPLICA_CPUS},
         max_constructor_retry_count=1,

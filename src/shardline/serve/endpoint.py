@@ -20,6 +20,7 @@ from typing import Any, Self
 from shardline.cluster.ports import free_port, is_port_free
 from shardline.errors import InputError, ResourceError, ServingError
 from shardline.serve.app import REPLICA_CPUS, Serving, build_application
+from shardline.serve.ray_internals import shut_serve_down
 from shardline.spec.output import ServeSpec
 from shardline.store import Store
 
@@ -41,9 +42,8 @@ class Endpoint:
 
     def close(self) -> None:
         """Stop answering; nothing but what the endpoint started is touched."""
-        from ray import serve as ray_serve
-
-        ray_serve.shutdown()
+        with _quiet_driver():
+            shut_serve_down()
 
     def __enter__(self) -> Self:
         return self
@@ -229,11 +229,9 @@ def _quiet_driver() -> Iterator[None]:
 
 @contextmanager
 def _shut_down_on_error() -> Iterator[None]:
-    from ray import serve as ray_serve
-
     try:
         yield
     except BaseException:
         # Interrupted or failed, nothing half started may hold the port.
-        ray_serve.shutdown()
+        shut_serve_down()
         raise
