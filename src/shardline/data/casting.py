@@ -165,6 +165,8 @@ def _number_text(values: pa.Array, dtype: DType) -> pa.Array:
 
 def _cast_tensor(values: pa.Array, column: Column, title: str) -> CastColumn:
     if isinstance(values.type, pa.FixedShapeTensorType):
+        if list(values.type.permutation or ()) != sorted(values.type.permutation or ()):
+            raise _unsupported(title, values.type, column)
         declared = tuple(values.type.shape) == column.shape
         fits = np.full(len(values), declared) & ~_mask(pc.is_null(values))
         lists = values.storage

@@ -132,22 +132,26 @@ def _read_csv(
     )
     with files.opened(file) as stream:
         reader = pa.csv.open_csv(stream, read, parse, convert)
-        yield _text_batch(reader.schema.empty_table(), available, file, NO_ROWS)
+        yield _header(file, available)
         last = 0
         for batch in reader:
             rows = _next_numbers(last, batch.num_rows, [row.number - 1 for row in invalid])
             last = int(rows[-1]) if len(rows) else last
             yield _text_batch(pa.table(batch), available, file, rows)
-    rejected = [
+    rejected = tuple(
         Rejected(
             f"has {row.actual_columns} cells, expected {row.expected_columns}",
             file.name,
             row.number - 1,
         )
         for row in invalid
-    ]
-    empty = _text_batch(reader.schema.empty_table(), available, file, NO_ROWS)
-    yield replace(empty, rejected=tuple(rejected))
+    )
+    yield replace(_header(file, available), rejected=rejected)
+
+
+def _header(file: SourceFile, available: tuple[str, ...]) -> RawBatch:
+    """A batch of no rows that says what the file could give."""
+    return RawBatch(with_origin({}, file.name, NO_ROWS), available)
 
 
 def _next_numbers(last: int, count: int, skipped: list[int]) -> Rows:
@@ -180,12 +184,11 @@ def _read_parquet(
 ) -> Iterator[RawBatch]:
     with files.opened(file, seekable=True) as stream:
         parquet = pq.ParquetFile(stream)
-        schema, metadata = parquet.schema_arrow, parquet.metadata
-        available = tuple(schema.names)
+        metadata = parquet.metadata
+        available = tuple(parquet.schema_arrow.names)
         _refuse_twins(file, available)
         chosen = [name for name in available if names is None or name in names]
-        none = schema.empty_table().select(chosen)
-        yield RawBatch(with_origin(_columns(none), file.name, NO_ROWS), available)
+        yield _header(file, available)
         groups = range(metadata.num_row_groups)
         size = sum(metadata.row_group(i).total_byte_size for i in groups)
         row_bytes = max(1, size // max(1, metadata.num_rows))

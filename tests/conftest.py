@@ -1,0 +1,54 @@
+"""Fixtures for all tests: one real Ray, and an S3 server that honours conditional writes."""
+
+import itertools
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from shardline.cluster.session import Session, session
+from shardline.store import open_store
+
+NUM_CPUS = 4
+"""More than a laptop's two: tests hold workers, controllers and replicas at the same time."""
+
+_buckets = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint():
+    """A real HTTP server on loopback that speaks S3."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_environment(s3_endpoint, monkeypatch):
+    """The AWS_* variables that lead to the test server."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test-secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    return s3_endpoint
+
+
+@pytest.fixture
+def s3_store(s3_environment):
+    """A store in a bucket of its own."""
+    bucket = f"bucket-{next(_buckets)}"
+    boto3.client("s3", endpoint_url=s3_environment).create_bucket(Bucket=bucket)
+    return open_store(f"s3://{bucket}/root")
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[Session]:
+    """This process connected to a private Ray of `NUM_CPUS` logical CPUs on loopback."""
+    with session(num_cpus=NUM_CPUS) as started:
+        yield started
