@@ -21,7 +21,7 @@ LOOPBACK = "127.0.0.1"
 # Between Ray's worker ports (10002-19999) and the system's ephemeral ones (32768 and up), where
 # nothing takes a port at random.
 _FIRST_PORT = 20_000
-_NUM_BLOCKS = 99
+_NUM_BLOCKS = 96
 _BLOCK_SIZE = 128
 _NUM_FIXED = 4
 _NUM_GRPC = 8

@@ -178,9 +178,10 @@ def _wait_until_running(model: str, deadline_s: float) -> None:
         if application and status in ("DEPLOY_FAILED", "UNHEALTHY"):
             raise ServingError(f"model {model!r} did not come up: {_reason(application)}")
         if time.monotonic() > deadline_s:
+            reason = f" ({_reason(application)})" if application else ""
             raise ServingError(
-                f"model {model!r} was still {status} at the deadline; look into Ray's serve logs, "
-                "or allow it more time."
+                f"model {model!r} was still {status}{reason} at the deadline; look into Ray's "
+                "serve logs, or allow it more time."
             )
         time.sleep(_POLL_S)
 

@@ -39,7 +39,7 @@ def test_serve_environment_with_two_folders_shares_no_port():
 
 
 def test_choose_ports_when_all_are_taken_is_an_input_error():
-    with pytest.raises(ResourceError, match="no block of 4 ports is free between 20000 and 32671"):
+    with pytest.raises(ResourceError, match="no block of 4 ports is free between 20000 and 32287"):
         choose_ports("x", is_free=lambda host, port: False)
 
 
