@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shardline.cluster.answering import check_answers, running_address
 from shardline.cluster.process_state import (
     LOOPBACK_HOSTS,
     environment,
@@ -107,10 +108,12 @@ def _started(num_cpus: int | None) -> Iterator[None]:
 @contextmanager
 def _joined(address: str) -> Iterator[None]:
     with ExitStack() as stack:
-        if address != "auto" and _answering_host(address) in LOOPBACK_HOSTS:
+        address = running_address(address)
+        if address.rpartition(":")[0] in LOOPBACK_HOSTS:
             stack.enter_context(loopback_only())
-        if "RAY_AUTH_MODE" not in os.environ and _has_token():
-            stack.enter_context(environment({"RAY_AUTH_MODE": "token"}))
+        mode = "token" if _has_token() else "disabled"
+        stack.enter_context(environment({"RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", mode)}))
+        check_answers(address, timeout_s=CONNECT_TIMEOUT_S)
         try:
             stack.enter_context(
                 _initialized(address=address, runtime_env={"env_vars": _variables_beyond_job()})
@@ -135,30 +138,6 @@ def _initialized(**options: Any) -> Iterator[None]:
             yield
         finally:
             ray.shutdown(wait_for_processes=True)
-
-
-def _answering_host(address: str) -> str:
-    """The host of `address`, once something there has spoken gRPC.
-
-    Ray itself tries a dead address for minutes and prints a warning every five seconds.
-    """
-    import grpc
-
-    host, separator, port = address.rpartition(":")
-    if not separator or "/" in address or not port.isdigit():
-        raise ResourceError(
-            f"{address!r} is no address of a Ray cluster; write host:port of its control service, "
-            "such as 10.0.0.1:6379, or use `shardline submit` for http:// addresses."
-        )
-    with grpc.insecure_channel(address) as channel:
-        try:
-            grpc.channel_ready_future(channel).result(timeout=CONNECT_TIMEOUT_S)
-        except grpc.FutureTimeoutError as error:
-            raise ResourceError(
-                f"no Ray cluster answers at {address} within {CONNECT_TIMEOUT_S:g} s; check the "
-                "address and that the cluster is up."
-            ) from error
-    return host
 
 
 def _has_token() -> bool:
