@@ -79,7 +79,7 @@ def column_to_numpy(array: pa.ChunkedArray | pa.Array, column: Column) -> "np.nd
     Raises:
         DataError: A value is null, or the array is not of the column's type.
     """
-    whole = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    whole = _one_array(array)
     if whole.type != column.arrow_type:
         raise DataError(
             f"column {column.name!r} holds {whole.type}, expected {column.arrow_type}; "
@@ -97,6 +97,13 @@ def column_to_numpy(array: pa.ChunkedArray | pa.Array, column: Column) -> "np.nd
     return flat.reshape(len(whole), *column.shape)
 
 
+def _one_array(array: pa.ChunkedArray | pa.Array) -> pa.Array:
+    if not isinstance(array, pa.ChunkedArray):
+        return array
+    # combine_chunks copies even a single chunk.
+    return array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()
+
+
 def _known_columns(manifest: DatasetManifest, columns: Sequence[str] | None) -> list[str] | None:
     if columns is None:
         return None
@@ -111,6 +118,8 @@ def _known_columns(manifest: DatasetManifest, columns: Sequence[str] | None) -> 
 
 
 def _decoded(file: Any, shard: Shard, columns: list[str] | None, groups: list[int]) -> pa.Table:
+    if file.size() != shard.size_bytes:
+        raise pa.ArrowInvalid(f"{file.size()} bytes, its marker promises {shard.size_bytes}")
     parquet = pq.ParquetFile(file, pre_buffer=True, page_checksum_verification=True)
     metadata = parquet.metadata
     found = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))

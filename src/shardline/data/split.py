@@ -69,9 +69,11 @@ def deal(places: UInt64s, *, rows_per_shard: int) -> list["np.ndarray[Any, Any]"
 
 
 def _row_bytes(array: pa.ChunkedArray, name: str) -> "np.ndarray[Any, Any]":
-    values = column_to_numpy(array, column_of(array.type, name)).reshape(len(array), -1)
+    column = column_of(array.type, name)
+    values = column_to_numpy(array, column)
     little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-    return little.view(np.uint8).reshape(len(array), -1)
+    width = values.itemsize * int(np.prod(column.shape))
+    return little.reshape(-1).view(np.uint8).reshape(len(array), width)
 
 
 def _framed(value: Any) -> bytes:
