@@ -1,0 +1,81 @@
+"""Whether a cluster can hold the workers asked for, decided before anything starts."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shardline.errors import ResourceError
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Equal workers that must run at the same time; each fits on one node."""
+
+    workers: int
+    cpus_per_worker: float = 1
+    gpus_per_worker: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeResources:
+    """What one living node of the cluster offers in all, in use or not."""
+
+    cpus: float
+    gpus: float = 0
+
+
+def check_fits(
+    wanted: Demand, nodes: Sequence[NodeResources], *, setting: str = "train.workers"
+) -> None:
+    """Refuse a demand that no moment of this cluster could meet.
+
+    Args:
+        wanted: The workers.
+        nodes: The cluster.
+        setting: Key of the spec that asks for the workers, for the message.
+
+    Raises:
+        ResourceError: The nodes together hold fewer such workers.
+    """
+    room = sum(workers_on(node, wanted) for node in nodes)
+    if room >= wanted.workers:
+        return
+    asked = f"{_count(wanted.workers, 'worker')} of {_count(wanted.cpus_per_worker, 'CPU')}"
+    if wanted.gpus_per_worker:
+        asked += f" and {_count(wanted.gpus_per_worker, 'GPU')}"
+    raise ResourceError(
+        f"{setting} asks for {asked}, the cluster holds {room} ({_described(nodes)}); "
+        f"lower {setting} or add nodes."
+    )
+
+
+def workers_on(node: NodeResources, wanted: Demand) -> int:
+    """How many of the wanted workers one node holds."""
+    rooms = [
+        # Ray counts in ten-thousandths, so 0.3 / 0.1 is three workers, not 2.9999999999999996.
+        math.floor(round(offered / needed, 4))
+        for offered, needed in (
+            (node.cpus, wanted.cpus_per_worker),
+            (node.gpus, wanted.gpus_per_worker),
+        )
+        if needed
+    ]
+    return min(rooms, default=wanted.workers)
+
+
+def cluster_nodes() -> list[NodeResources]:
+    """The living nodes of the cluster this process is connected to."""
+    import ray
+
+    offers = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [NodeResources(cpus=offer.get("CPU", 0), gpus=offer.get("GPU", 0)) for offer in offers]
+
+
+def _described(nodes: Sequence[NodeResources]) -> str:
+    cpus = _count(sum(node.cpus for node in nodes), "CPU")
+    gpus = _count(sum(node.gpus for node in nodes), "GPU")
+    return f"{_count(len(nodes), 'node')}: {cpus}, {gpus}"
+
+
+def _count(number: float, noun: str) -> str:
+    return f"{number:g} {noun}" if number == 1 else f"{number:g} {noun}s"
