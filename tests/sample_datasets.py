@@ -23,6 +23,7 @@ from shardline.data.manifest import (
     Shard,
     SourceRecord,
     Split,
+    make_current,
 )
 from shardline.data.schema import Schema
 from shardline.model.code import collect_code
@@ -70,6 +71,7 @@ def write_dataset(
         counts=Counts(rows_read=rows, rows_kept=rows, rows_quarantined=0),
     )
     commit_marker(store, f"{manifest.folder}/{MARKER_NAME}", manifest)
+    make_current(store, name, manifest.version)
     return manifest
 
 
