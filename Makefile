@@ -1,0 +1,61 @@
+# The commands of this repository; `make help` lists them.
+# `setup` needs Python 3.11 or newer, make and git; everything else runs in the .venv it makes.
+
+PYTHON ?= python3
+NODES ?= 2
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart check test test-unit cluster-up cluster-down lock clean
+
+help:  ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED)  ## Make .venv with the pinned requirements (instant the second time)
+
+# Hash-checked and complete, so pip resolves nothing. The stamp comes last: a broken-off
+# installation is taken up again.
+$(INSTALLED): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "shardline needs Python 3.11 or newer; set PYTHON=python3.x")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing the requirements into .venv; the first time takes a few minutes"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input \
+		--require-hashes --no-deps -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input \
+		--no-deps --no-build-isolation -e .
+	@touch $@
+
+quickstart: setup  ## Raw digits to HTTP answers: the whole line on real data
+	@$(BIN)/python examples/digits/quickstart.py
+
+check: setup  ## Format, lint, types, layers and the rules of the house
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/architecture
+
+test: setup  ## All tests, the fast ones first
+	$(BIN)/pytest -q tests/unit
+	$(BIN)/pytest -q tests/cluster tests/faults tests/e2e
+
+test-unit: setup  ## The tests that need no Ray
+	$(BIN)/pytest -q tests/unit
+
+cluster-up: setup  ## A local Ray cluster of NODES=2 nodes, for trying things out
+	@$(BIN)/python cluster/local.py up --nodes $(NODES)
+
+cluster-down: setup  ## Stop that cluster
+	@$(BIN)/python cluster/local.py down
+
+lock:  ## Resolve the requirements again (needs uv)
+	@for name in runtime dev; do \
+		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+			--no-emit-index-url --no-emit-find-links --no-header --no-annotate \
+			requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
+	done
+
+clean:  ## Remove caches and .venv
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
