@@ -19,7 +19,7 @@ from shardline.artifacts.manifest import Lineage, ModelManifest
 from shardline.artifacts.registry import publish
 from shardline.cluster.session import session
 from shardline.data.schema import Column, Label
-from shardline.errors import InputError
+from shardline.errors import InputError, ResourceError, ServingError
 from shardline.serve.endpoint import check_endpoint, start_endpoint
 from shardline.spec.output import ServeSpec
 from shardline.store import open_store
@@ -108,6 +108,22 @@ def publish_probe(store, folder):
 
 def row(x=(1, 2), city="Köln", spin=0):
     return {"x": list(x), "city": city, "spin": spin}
+
+
+def test_more_replicas_than_free_cpus_is_refused_before_serve_starts(ray_session, store):
+    with pytest.raises(ResourceError) as caught:
+        start_endpoint(store, ServeSpec(port=0, replicas=50), model="probe", version=1)
+    assert caught.value.message == (
+        "serve.replicas is 50, which needs 50 free CPUs; the cluster has 2. Lower serve.replicas "
+        "or add CPUs."
+    )
+
+
+def test_model_that_cannot_be_loaded_is_an_error_and_leaves_nothing(ray_session, store):
+    serve = check_endpoint(ServeSpec(port=0))
+    with pytest.raises(ServingError, match=r"^model 'probe' did not come up: .*NotFoundError"):
+        start_endpoint(store, serve, model="probe", version=9)
+    assert check_endpoint(serve) == serve
 
 
 def test_predict_answers_every_row_with_its_own_result(client):
