@@ -65,9 +65,7 @@ def spec_options(function: Callable[..., Report | None]) -> Callable[..., None]:
     @click.option("--set", "overrides", metavar="a.b=VALUE", multiple=True, help="Override a key.")
     @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
     @wraps(function)
-    def command(
-        spec_file: Path, overrides: tuple[str, ...], as_json: bool, **options: Any
-    ) -> None:
+    def command(spec_file: Path, overrides: tuple[str, ...], as_json: bool, **options: Any) -> None:
         from shardline.spec import load_spec
 
         def run() -> Report | None:
@@ -201,16 +199,15 @@ def run(spec: "Spec", address: str | None) -> Report:
 @click.option("--set", "overrides", metavar="a.b=VALUE", multiple=True, help="Override a key.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, when ready.")
 @address_option
-def serve(
-    spec_file: Path, overrides: tuple[str, ...], as_json: bool, address: str | None
-) -> None:
+def serve(spec_file: Path, overrides: tuple[str, ...], as_json: bool, address: str | None) -> None:
     """Answer HTTP requests with the registered model until interrupted."""
     from shardline import line
     from shardline.spec import load_spec
 
-    with kept_stdout() as stdout, line.serving(
-        load_spec(spec_file, overrides=overrides), address=address
-    ) as endpoint:
+    with (
+        kept_stdout() as stdout,
+        line.serving(load_spec(spec_file, overrides=overrides), address=address) as endpoint,
+    ):
         report = {"url": endpoint.url, "model": endpoint.model, "version": endpoint.version}
         if as_json:
             write_json(report, stdout)

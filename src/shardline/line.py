@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from shardline.artifacts.export import ExportResult
@@ -22,7 +22,7 @@ from shardline.data.sources import list_source
 from shardline.evaluate.driver import EvaluateResult, evaluate_run
 from shardline.model.code import collect_code
 from shardline.progress import show_progress
-from shardline.score.driver import ScoreResult, score_model
+from shardline.score.driver import ScoreResult, plan_job, run_plan
 from shardline.serve.endpoint import Endpoint, check_endpoint, start_endpoint
 from shardline.spec import Spec
 from shardline.store import open_store
@@ -153,13 +153,16 @@ def score(spec: Spec, *, address: str | None = None) -> ScoreResult:
     """Score files in bulk with the model version behind the spec's alias.
 
     Raises:
-        InputError: There is no such model, or the input does not fit it.
-        ShardlineError: More rows were rejected than `score.max_rejected` allows.
+        InputError: There is no such model, the input does not fit it, or more of its rows were
+            rejected than `score.max_rejected` allows.
     """
     store = open_store(spec.store)
-    manifest = resolve(store, spec.model_name, alias=spec.export.alias)
-    with session(address=address), show_progress("score", unit="rows") as progress:
-        return score_model(spec, store=store, model=manifest, progress=progress)
+    model = resolve(store, spec.model_name, alias=spec.export.alias)
+    plan = plan_job(spec, store=store, model=model)
+    with ExitStack() as stack:
+        if not plan.done:
+            stack.enter_context(session(address=address))
+        return run_plan(plan, progress=stack.enter_context(show_progress("score", unit="rows")))
 
 
 def run(spec: Spec, *, address: str | None = None) -> RunResult:

@@ -56,10 +56,6 @@ def restored_model(candidate: Candidate) -> RestoredModel:
         ModelError: The builder fails.
         IntegrityError: The checkpoint is damaged or belongs to another builder.
     """
-    import keras
-
-    # Automatic layer names count up in a process; names of outputs and metrics are made of them.
-    keras.utils.clear_session()
     model = build_model(candidate.code, candidate.spec, candidate.dataset)
     restore_weights(model, read_tensors(candidate.store, candidate.checkpoint))
     return RestoredModel(model, model_inputs(model, candidate.dataset))

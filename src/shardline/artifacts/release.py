@@ -8,7 +8,7 @@ from shardline.artifacts.candidate import find_candidate
 from shardline.artifacts.clock import Clock, unix_clock
 from shardline.artifacts.export import ExportResult, export_version
 from shardline.artifacts.registry import resolve
-from shardline.artifacts.tasks import run_task
+from shardline.cluster.tasks import run_on_worker
 from shardline.errors import SpecError
 from shardline.model.code import ModelCode
 from shardline.spec import Spec
@@ -23,7 +23,7 @@ def export_run(
     spec: Spec,
     code: ModelCode,
     *,
-    run: RunExport = run_task,
+    run: RunExport = run_on_worker,
     clock: Clock = unix_clock,
 ) -> ExportResult:
     """Export the run's checkpoint, then move `export.alias` if the gate lets the version pass.

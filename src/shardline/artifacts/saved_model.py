@@ -8,6 +8,7 @@ from typing import Any, get_args
 from shardline.artifacts.signature import SIGNATURE, call_keywords
 from shardline.data.schema import Column, Label
 from shardline.errors import ModelError
+from shardline.model.builder import model_arguments
 from shardline.spec.data import DType
 
 
@@ -17,21 +18,6 @@ class SavedSignature:
 
     inputs: tuple[Column, ...]
     outputs: tuple[Column, ...]
-
-
-def model_arguments(model: Any, columns: Mapping[str, Any]) -> Any:
-    """Columns by name in the form that a model is called with.
-
-    A model made with a dict of inputs, or with several, or subclassed, takes the dict; a model of
-    one bare input takes the bare value (Keras warns about a dict of one).
-    """
-    import keras
-
-    inputs = list(getattr(model, "inputs", None) or [])
-    bare = isinstance(model, keras.Sequential) or not isinstance(
-        getattr(model, "input", None), dict
-    )
-    return columns[inputs[0].name] if len(inputs) == 1 and bare else dict(columns)
 
 
 def named_answers(model: Any, columns: Mapping[str, Any], label: Label) -> dict[str, Any]:

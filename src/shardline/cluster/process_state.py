@@ -29,6 +29,22 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
+def token_access() -> Iterator[None]:
+    """Show a running cluster the token, where one is given and nothing else has been said.
+
+    Ray sends `RAY_AUTH_TOKEN`, the file `RAY_AUTH_TOKEN_PATH` or `~/.ray/auth_token` only once
+    `RAY_AUTH_MODE` says so.
+    """
+    from ray._raylet import AuthenticationTokenLoader
+
+    _reread_by_ray()
+    given = AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
+    mode = os.environ.get("RAY_AUTH_MODE", "token" if given else "disabled")
+    with environment({"RAY_AUTH_MODE": mode}):
+        yield
+
+
+@contextmanager
 def loopback_only() -> Iterator[None]:
     """Let Ray take 127.0.0.1 for what it is.
 

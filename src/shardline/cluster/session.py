@@ -23,6 +23,7 @@ from shardline.cluster.process_state import (
     environment,
     loopback_only,
     sigterm_restored,
+    token_access,
     unwind_on_sigterm,
 )
 from shardline.cluster.serve_environment import serve_environment
@@ -111,9 +112,10 @@ def _joined(address: str) -> Iterator[None]:
         address = running_address(address)
         if address.rpartition(":")[0] in LOOPBACK_HOSTS:
             stack.enter_context(loopback_only())
-        mode = "token" if _has_token() else "disabled"
-        stack.enter_context(environment({"RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", mode)}))
+        stack.enter_context(token_access())
         check_answers(address, timeout_s=CONNECT_TIMEOUT_S)
+        # Ray Train hands its settings from the driver's environment to its own processes.
+        stack.enter_context(environment(worker_environment()))
         try:
             stack.enter_context(
                 _initialized(address=address, runtime_env={"env_vars": _variables_beyond_job()})
@@ -138,11 +140,6 @@ def _initialized(**options: Any) -> Iterator[None]:
             yield
         finally:
             ray.shutdown(wait_for_processes=True)
-
-
-def _has_token() -> bool:
-    names = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-    return any(name in os.environ for name in names)
 
 
 def _variables_beyond_job() -> dict[str, str]:

@@ -79,9 +79,7 @@ def worker_share(num_rows: int, *, rank: int, world_size: int) -> tuple[int, int
     return rank * num_rows // world_size, (rank + 1) * num_rows // world_size
 
 
-def _covering_groups(
-    split: Split, start: int, stop: int
-) -> Iterator[tuple[Shard, list[int], int]]:
+def _covering_groups(split: Split, start: int, stop: int) -> Iterator[tuple[Shard, list[int], int]]:
     """Shards and row groups that overlap the range, with the number of the first row read."""
     position = 0
     for shard in split.shards:

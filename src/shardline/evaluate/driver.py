@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from shardline.artifacts.candidate import find_candidate
 from shardline.artifacts.evaluation import EvaluationManifest, find_evaluation, held_out_split
-from shardline.artifacts.tasks import run_task
+from shardline.cluster.tasks import run_on_worker
 from shardline.errors import DataError
 from shardline.evaluate.worker import evaluate_candidate
 from shardline.model.code import ModelCode
@@ -30,7 +30,7 @@ class EvaluateResult:
 
 
 def evaluate_run(
-    store: Store, spec: Spec, code: ModelCode, *, run: RunEvaluation = run_task
+    store: Store, spec: Spec, code: ModelCode, *, run: RunEvaluation = run_on_worker
 ) -> EvaluateResult:
     """Evaluate the run's checkpoint on the held-out split of the data it was trained with.
 

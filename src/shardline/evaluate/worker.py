@@ -7,10 +7,10 @@ from typing import Any
 from shardline.artifacts.candidate import Candidate, RestoredModel, restored_model
 from shardline.artifacts.clock import Clock, unix_clock
 from shardline.artifacts.evaluation import EvaluationManifest, evaluation_key
-from shardline.artifacts.saved_model import model_arguments
 from shardline.data.manifest import DatasetManifest
 from shardline.data.reading import column_to_numpy, read_split
 from shardline.data.schema import Column
+from shardline.model.builder import model_arguments
 from shardline.spec.data import SplitName
 from shardline.store import Store, dump_marker
 

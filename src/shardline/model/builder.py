@@ -23,6 +23,8 @@ def build_model(code: ModelCode, spec: Spec, dataset: DatasetManifest) -> Any:
     import keras
 
     builder = load_builder(code)
+    # Automatic layer names count up in a process; names of outputs and metrics are made of them.
+    keras.utils.clear_session()
     keras.utils.set_random_seed(spec.train.seed)
     try:
         model = builder(Features(dataset), **spec.model.params)
@@ -53,6 +55,21 @@ def model_inputs(model: Any, dataset: DatasetManifest) -> tuple[Column, ...]:
     if names is None:
         return dataset.columns.features
     return tuple(dataset.columns.feature(name) for name in names)
+
+
+def model_arguments(model: Any, columns: Mapping[str, Any]) -> Any:
+    """Columns by name in the form that a model is called with.
+
+    A model made with a dict of inputs, or with several, or subclassed, takes the dict; a model of
+    one bare input takes the bare value (Keras warns about a dict of one).
+    """
+    import keras
+
+    inputs = list(getattr(model, "inputs", None) or [])
+    bare = isinstance(model, keras.Sequential) or not isinstance(
+        getattr(model, "input", None), dict
+    )
+    return columns[inputs[0].name] if len(inputs) == 1 and bare else dict(columns)
 
 
 def _build_weights(model: Any, dataset: DatasetManifest) -> None:

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -88,7 +88,7 @@ class LocalBytes:
         return LocalFileSystem(), str(self.root)
 
     def _folder_of(self, prefix: str) -> Path:
-        return (self.root / prefix) if prefix.endswith("/") else (self.root / prefix).parent
+        return self.root / prefix.rpartition("/")[0]
 
     def _walk(self, folder: Path) -> Iterator[tuple[str, os.stat_result]]:
         for parent, _, names in os.walk(folder):
@@ -113,7 +113,8 @@ class LocalBytes:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):  # below a regular file even removing fails
+                partial.unlink()
             raise StoreError(
                 f"cannot write {target}: {error.strerror}; "
                 "set store to a folder that this user may write."
