@@ -148,7 +148,7 @@ def export(folder: str) -> None:
 
 def serve_shardline(folder: str) -> None:
     from shardline.cluster.session import session
-    from shardline.serve.endpoint import start_endpoint
+    from shardline.serving.endpoint import start_endpoint
     from shardline.spec.output import ServeSpec
     from shardline.store import open_store
 

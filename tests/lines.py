@@ -1,5 +1,6 @@
 """Small but whole lines for tests: raw data, a builder and a spec in a temporary folder."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from shardline.model.code import collect_code
 from shardline.progress import SilentProgress
 from shardline.spec import load_spec
 from shardline.store import open_store
-from shardline.train.driver import train_model
+from shardline.training.driver import train_model
 
 CLASSIFIER = """
 import os
@@ -65,8 +66,7 @@ def classifier_line(folder: Path, *, num_rows: int = 300, **overrides):
     }
     file = folder / "toy.yaml"
     file.write_text(yaml.safe_dump(values))
-    sets = [f"{key}={yaml.safe_dump(value, default_flow_style=True)}" for key, value in overrides.items()]
-    return load_spec(file, overrides=[text.replace("\n...", "").strip() for text in sets])
+    return load_spec(file, overrides=[f"{key}={json.dumps(v)}" for key, v in overrides.items()])
 
 
 def prepared(spec):

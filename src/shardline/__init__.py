@@ -1,7 +1,7 @@
 """shardline: train plain Keras 3 models on many workers, freeze them, serve and batch-score them.
 
 The verbs of the line as functions: `load_spec`, then `prepare`, `train`, `evaluate`, `export`,
-`promote`, `score`, `serving`, `run`; `session` lets several share one Ray.
+`promote`, `score`, `serve`, `run`; `session` lets several share one Ray.
 """
 
 import importlib
@@ -13,7 +13,7 @@ _HOMES = {
     "session": "shardline.cluster.session",
     **dict.fromkeys(
         (
-            "evaluate", "export", "prepare", "promote", "run", "score", "serving", "train",
+            "evaluate", "export", "prepare", "promote", "run", "score", "serve", "train",
             "validate",
         ),
         "shardline.line",

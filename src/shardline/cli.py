@@ -206,7 +206,7 @@ def serve(spec_file: Path, overrides: tuple[str, ...], as_json: bool, address: s
 
     with (
         kept_stdout() as stdout,
-        line.serving(load_spec(spec_file, overrides=overrides), address=address) as endpoint,
+        line.serve(load_spec(spec_file, overrides=overrides), address=address) as endpoint,
     ):
         report = {"url": endpoint.url, "model": endpoint.model, "version": endpoint.version}
         if as_json:

@@ -19,15 +19,15 @@ from shardline.cluster.session import session
 from shardline.data.manifest import load_dataset, make_current
 from shardline.data.prepare import PrepareResult, prepare_dataset
 from shardline.data.sources import list_source
-from shardline.evaluate.driver import EvaluateResult, evaluate_run
+from shardline.evaluation.driver import EvaluateResult, evaluate_run
 from shardline.model.code import collect_code
 from shardline.progress import show_progress
-from shardline.score.driver import ScoreResult, plan_job, run_plan
-from shardline.serve.endpoint import Endpoint, check_endpoint, start_endpoint
+from shardline.scoring.driver import ScoreResult, plan_job, run_plan
+from shardline.serving.endpoint import Endpoint, check_endpoint, start_endpoint
 from shardline.spec import Spec
 from shardline.store import open_store
-from shardline.train.driver import TrainResult, train_model
-from shardline.train.run import discard_run
+from shardline.training.driver import TrainResult, train_model
+from shardline.training.run import discard_run
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def run(spec: Spec, *, address: str | None = None) -> RunResult:
 
 
 @contextmanager
-def serving(spec: Spec, *, address: str | None = None) -> Iterator[Endpoint]:
+def serve(spec: Spec, *, address: str | None = None) -> Iterator[Endpoint]:
     """Answer HTTP requests with the model version behind the spec's alias, inside the block.
 
     Raises:

@@ -12,14 +12,14 @@ DOORS = {
     "ray.init": {"cluster"},
     "ray.shutdown": {"cluster"},
     "ray.job_submission": {"cluster"},
-    "ray.train": {"train"},
-    "ray.serve": {"serve"},
+    "ray.train": {"training"},
+    "ray.serve": {"serving"},
     "ray.data": set(),
     "ray.tune": set(),
     "ray.air": set(),
     "pickle": set(),
-    "tensorflow": {"model", "artifacts", "train", "evaluate"},
-    "keras": {"model", "artifacts", "train", "evaluate"},
+    "tensorflow": {"model", "artifacts", "training", "evaluation"},
+    "keras": {"model", "artifacts", "training", "evaluation"},
 }
 
 

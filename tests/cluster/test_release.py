@@ -8,7 +8,7 @@ from shardline.artifacts.registry import list_models, resolve
 from shardline.artifacts.release import export_run, promote_version
 from shardline.data.schema import Column, Label
 from shardline.errors import GateError, ModelError
-from shardline.evaluate import evaluate_run
+from shardline.evaluation import evaluate_run
 from shardline.spec.output import Bound
 from shardline.store import Store
 

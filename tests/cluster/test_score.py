@@ -18,8 +18,8 @@ from shardline.artifacts.registry import resolve
 from shardline.data.schema import Column, Label
 from shardline.errors import IntegrityError
 from shardline.progress import SilentProgress
-from shardline.score.commit import committed_parts
-from shardline.score.driver import plan_job, run_plan, score_model
+from shardline.scoring.commit import committed_parts
+from shardline.scoring.driver import plan_job, run_plan, score_model
 from shardline.spec.locations import local_path
 from shardline.store import Store
 

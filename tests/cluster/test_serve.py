@@ -20,7 +20,7 @@ from shardline.artifacts.registry import publish
 from shardline.cluster.session import session
 from shardline.data.schema import Column, Label
 from shardline.errors import InputError, ResourceError, ServingError
-from shardline.serve.endpoint import check_endpoint, start_endpoint
+from shardline.serving.endpoint import check_endpoint, start_endpoint
 from shardline.spec.output import ServeSpec
 from shardline.store import open_store
 
@@ -241,7 +241,7 @@ def test_everything_of_the_session_listens_on_loopback(endpoint):
 SECOND_ENDPOINT = """
     import sys
     from shardline.cluster.session import session
-    from shardline.serve.endpoint import start_endpoint
+    from shardline.serving.endpoint import start_endpoint
     from shardline.spec.output import ServeSpec
     from shardline.store import open_store
 

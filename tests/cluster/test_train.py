@@ -55,7 +55,7 @@ def test_train_finished_run_does_nothing_and_says_the_same(alone):
 
 
 def test_train_more_epochs_continue_the_run(alone):
-    folder, spec, result = alone
+    folder, _, result = alone
     longer = trained(classifier_line(folder, **{"train.epochs": 4}))
     assert [entry["epoch"] for entry in longer.history] == [0, 1, 2, 3]
     assert longer.history[:3] == result.history

@@ -1,0 +1,1 @@
+"""Batch scoring: units planned from the input, predicted anywhere, each committed exactly once."""

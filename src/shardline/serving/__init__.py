@@ -1,0 +1,1 @@
+"""Online serving: HTTP requests checked, batched and answered by a registered model."""

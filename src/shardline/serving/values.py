@@ -1,0 +1,164 @@
+"""Values of one column in a request: nested JSON lists to one array of the schema's type and shape.
+
+Lists are opened level by level with set and chain operations that run in C, so that checking a row
+of 784 floats costs microseconds and a fault is still reported with its row.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable
+from itertools import chain
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from shardline.data.schema import Column
+from shardline.serving.refusals import MalformedRequestError
+
+Array = np.ndarray[Any, Any]
+
+_KINDS = {
+    dict: "an object",
+    list: "a list",
+    str: "a string",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number",
+    type(None): "null",
+}
+_MAX_SHOWN_CHARACTERS = 40
+
+
+def json_kind(value: Any) -> str:
+    """What a decoded JSON value is called in a sentence."""
+    return _KINDS[type(value)]
+
+
+def column_array(rows: list[Any], column: Column) -> Array:
+    """The values of one column as an array `(rows, *shape)`, or `(rows, 1)` for a scalar column.
+
+    Raises:
+        MalformedRequestError: A value has the wrong type, shape or size.
+    """
+    if not column.shape:
+        rows = _unwrapped_scalars(rows)
+    flat = rows
+    for size in column.shape:
+        if set(map(type, flat)) != {list} or set(map(len, flat)) != {size}:
+            raise _wrong_shape(rows, column)
+        flat = list(chain.from_iterable(flat))
+    if list in set(map(type, flat)):
+        raise _wrong_shape(rows, column)
+    convert = _CONVERTERS[column.numpy_dtype.kind]
+    return convert(flat, column).reshape(len(rows), *(column.shape or (1,)))
+
+
+def _unwrapped_scalars(rows: list[Any]) -> list[Any]:
+    """A scalar may come bare or in a list of one."""
+    if list not in set(map(type, rows)):
+        return rows
+    return [row[0] if type(row) is list and len(row) == 1 else row for row in rows]
+
+
+def _floats(flat: list[Any], column: Column) -> Array:
+    _check_types(flat, column, allowed=(int, float))
+    try:
+        wide = np.array(flat, dtype=np.float64)
+    except OverflowError:
+        raise _out_of_range(flat, column, limit=float(np.finfo(np.float64).max)) from None
+    with np.errstate(over="ignore"):
+        narrow = wide.astype(column.numpy_dtype)
+    if np.isfinite(narrow).all() or (np.isfinite(narrow) == np.isfinite(wide)).all():
+        return narrow
+    raise _out_of_range(flat, column, limit=float(np.finfo(column.numpy_dtype).max))
+
+
+def _integers(flat: list[Any], column: Column) -> Array:
+    _check_types(flat, column, allowed=(int,))
+    limits = np.iinfo(column.numpy_dtype)
+    if min(flat) < limits.min or max(flat) > limits.max:
+        index = next(i for i, v in enumerate(flat) if not limits.min <= v <= limits.max)
+        raise _wrong_value(flat, index, column, f"an integer from {limits.min} to {limits.max}")
+    return np.array(flat, dtype=column.numpy_dtype)
+
+
+def _booleans(flat: list[Any], column: Column) -> Array:
+    _check_types(flat, column, allowed=(bool,))
+    return np.array(flat, dtype=np.bool_)
+
+
+def _strings(flat: list[Any], column: Column) -> Array:
+    _check_types(flat, column, allowed=(str, dict))
+    array = np.empty(len(flat), dtype=object)
+    array[:] = [
+        value if type(value) is str else _decoded_bytes(flat, index, column)
+        for index, value in enumerate(flat)
+    ]
+    return array
+
+
+_CONVERTERS: dict[str, Callable[[list[Any], Column], Array]] = {
+    "f": _floats,
+    "i": _integers,
+    "u": _integers,
+    "b": _booleans,
+    "O": _strings,
+}
+
+
+def _decoded_bytes(flat: list[Any], index: int, column: Column) -> bytes:
+    value = flat[index]
+    if list(value) == ["b64"] and type(value["b64"]) is str:
+        try:
+            return base64.b64decode(value["b64"], validate=True)
+        except binascii.Error:
+            pass
+    raise _wrong_value(flat, index, column, 'a string or {"b64": "base64 text"}')
+
+
+def _check_types(flat: list[Any], column: Column, *, allowed: tuple[type, ...]) -> None:
+    # Exact types: to Python a bool is an int, to the schema it is not.
+    if set(map(type, flat)) <= set(allowed):
+        return
+    index = next(i for i, value in enumerate(flat) if type(value) not in allowed)
+    raise _wrong_value(flat, index, column, column.dtype)
+
+
+def _out_of_range(flat: list[Any], column: Column, *, limit: float) -> MalformedRequestError:
+    index = next(i for i, value in enumerate(flat) if limit < abs(value) != float("inf"))
+    return _wrong_value(flat, index, column, f"a {column.dtype} of at most ±{limit:.6g}")
+
+
+def _wrong_value(
+    flat: list[Any], index: int, column: Column, expected: str
+) -> MalformedRequestError:
+    row = index // prod(column.shape)
+    shown = repr(flat[index])
+    if len(shown) > _MAX_SHOWN_CHARACTERS:
+        shown = shown[:_MAX_SHOWN_CHARACTERS] + "…"
+    return MalformedRequestError(
+        f"column {column.name!r}, row {row}: got {json_kind(flat[index])} ({shown}), "
+        f"expected {expected}."
+    )
+
+
+def _wrong_shape(rows: list[Any], column: Column) -> MalformedRequestError:
+    shapes = (_shape_of(row) for row in rows)
+    row, shape = next((i, s) for i, s in enumerate(shapes) if s != column.shape)
+    got = "ragged lists" if shape is None else f"shape {list(shape)}"
+    return MalformedRequestError(
+        f"column {column.name!r}, row {row}: got {got}, expected shape {list(column.shape)}."
+    )
+
+
+def _shape_of(value: Any) -> tuple[int, ...] | None:
+    """The shape of nested lists, None if they are ragged. Iterative: input nests as it likes."""
+    shape: list[int] = []
+    level = [value]
+    while list in set(map(type, level)):
+        if set(map(type, level)) != {list} or len(set(map(len, level))) != 1:
+            return None
+        shape.append(len(level[0]))
+        level = list(chain.from_iterable(level))
+    return tuple(shape)

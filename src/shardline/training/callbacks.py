@@ -1,0 +1,174 @@
+"""Keras callbacks of every worker: the order of data, global metrics, checkpoints and progress."""
+
+import time
+from typing import Any
+
+import keras
+
+from shardline.artifacts.checkpoint import Cursor, EpochLogs
+from shardline.data.order import Order
+from shardline.spec.train import CheckpointSpec
+from shardline.training.exchange import Exchange
+from shardline.training.recorder import Recorder, Snapshot
+from shardline.training.replicas import average_statistics
+
+
+class GlobalMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no types
+    """Puts metrics over all workers' rows into the logs that every later callback sees.
+
+    The states of Keras metrics are sums over rows, so their sum over ranks is the state of one
+    process that saw all rows. Must be the first callback.
+
+    Args:
+        exchange: Connects the workers.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        super().__init__()
+        self._exchange = exchange
+        self._train: dict[str, Any] = {}
+        self._validation: dict[str, Any] = {}
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Forget the last epoch."""
+        self._train, self._validation = {}, {}
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Validation is about to reset the states: read the training metrics now."""
+        self._train = self.states_result()
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Read the validation metrics."""
+        self._validation = self.states_result()
+        _replace(logs, self._validation)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Replace this worker's numbers by everybody's."""
+        _replace(logs, self._train or self.states_result())
+        _replace(logs, {f"val_{name}": value for name, value in self._validation.items()})
+
+    def states_result(self) -> dict[str, float]:
+        """The metrics of the summed states; this worker's own states stay as they are."""
+        variables = self.model.metrics_variables
+        local = [variable.numpy() for variable in variables]
+        _assign(variables, self._exchange.all_reduce(local))
+        result = {name: float(value) for name, value in self.model.get_metrics_result().items()}
+        _assign(variables, local)
+        return result
+
+
+class Record(keras.callbacks.Callback):  # type: ignore[misc]
+    """Keeps cursor and history, and commits checkpoints on the same steps on all ranks.
+
+    Args:
+        order: The order of the training data.
+        exchange: Connects the workers.
+        recorder: Writes to the store; rank 0's alone does.
+        policy: When to checkpoint.
+        start: Where training continues.
+        history: Logs of the epochs before it.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        *,
+        exchange: Exchange,
+        recorder: Recorder,
+        policy: CheckpointSpec,
+        start: Cursor,
+        history: list[EpochLogs],
+    ) -> None:
+        super().__init__()
+        self.history = history
+        self._order = order
+        self._exchange = exchange
+        self._recorder = recorder
+        self._policy = policy
+        self._cursor = start
+        self._first_step = start.step
+        self._saved_step = self.global_step
+        self._restored_metrics: list[Any] | None = None
+
+    @property
+    def global_step(self) -> int:
+        """Optimizer steps since the run began."""
+        return self._cursor.epoch * self._order.steps_per_epoch + self._cursor.step
+
+    def restore_metrics(self, states: list[Any]) -> None:
+        """Continue the interrupted epoch's metrics; the states are sums over all ranks."""
+        self._restored_metrics = states if self._exchange.rank == 0 else None
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Continue an interrupted epoch's metrics, which `fit` has just reset."""
+        if self._restored_metrics is not None:
+            _assign(self.model.metrics_variables, self._restored_metrics)
+        self._restored_metrics = None
+        self._epoch_began_s = time.monotonic()
+        self._offset = self._first_step
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Move the cursor; commit inside an epoch when enough steps have passed."""
+        steps = self._order.steps_per_epoch
+        self._cursor = Cursor(epoch=self._cursor.epoch, step=min(self._offset + batch + 1, steps))
+        self._recorder.note_progress(self.global_step, logs or {}, self._rows_per_s())
+        if self._cursor.step < steps and self._is_due():
+            self._save()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Add the epoch to the history and commit when due or when it is the best so far."""
+        entry = {name: float(value) for name, value in (logs or {}).items()}
+        self.history.append({"epoch": epoch, **entry})
+        self._recorder.note_epoch(epoch, entry)
+        self._cursor = Cursor(epoch=epoch + 1, step=0)
+        self._first_step = 0
+        if self._is_due() or self._is_best():
+            self._save()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Commit the end state."""
+        if self._saved_step != self.global_step:
+            self._save()
+
+    def _is_due(self) -> bool:
+        every = self._policy.every_steps
+        return self.global_step // every > self._saved_step // every
+
+    def _is_best(self) -> bool:
+        monitor = self._policy.monitor
+        if monitor is None:
+            return False
+        values = [entry[monitor.metric] for entry in self.history if monitor.metric in entry]
+        best = min if monitor.mode == "min" else max
+        return bool(values) and values[-1] == best(values)
+
+    def _save(self) -> None:
+        average_statistics(self.model, self._exchange)
+        local = [variable.numpy() for variable in self.model.metrics_variables]
+        metrics = self._exchange.all_reduce(local)
+        self._saved_step = self.global_step
+        self._recorder.save(
+            self.model,
+            Snapshot(
+                step=self.global_step,
+                cursor=self._cursor,
+                history=tuple(self.history),
+                metrics=metrics if self._cursor.step else [],
+            ),
+        )
+
+    def _rows_per_s(self) -> float:
+        steps = self._cursor.step - self._offset
+        elapsed_s = max(time.monotonic() - self._epoch_began_s, 1e-9)
+        return steps * self._order.global_batch / elapsed_s
+
+
+def _replace(logs: dict[str, Any] | None, values: dict[str, Any]) -> None:
+    """Overwrite what is there: a custom step's own logs keep their keys."""
+    if logs is not None:
+        logs.update({name: value for name, value in values.items() if name in logs})
+
+
+def _assign(variables: list[Any], values: list[Any]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

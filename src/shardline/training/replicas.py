@@ -1,0 +1,110 @@
+"""Keeps the workers' copies of the model one model: gradients, statistics and start weights."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from shardline.errors import ModelError
+from shardline.training.exchange import Exchange
+
+logger = logging.getLogger(__name__)
+
+
+def average_gradients(model: Any, exchange: Exchange) -> None:
+    """Make the model's optimizer apply the mean of all ranks' gradients.
+
+    The exchange sits in front of the outermost optimizer's `apply`, where `fit` and every custom
+    `train_step` pass through, and before loss scaling looks for overflow, so that all ranks see the
+    same values and take the same decision. Equal local batches make the mean of the ranks'
+    gradients the gradient of the global batch.
+    """
+    # A step with an exchange in it cannot be compiled (TensorFlow 2.21 refuses host calls under
+    # XLA), and on CPU compiled small conv nets run at half speed.
+    model.jit_compile = False
+    if exchange.world_size == 1:
+        return
+    optimizer = model.optimizer
+    apply = optimizer.apply
+
+    def apply_mean(grads: Sequence[Any], trainable_variables: Any = None) -> Any:
+        return apply(_mean_over_ranks(grads, exchange), trainable_variables)
+
+    optimizer.apply = apply_mean
+
+
+def check_same_start(model: Any, exchange: Exchange) -> None:
+    """Make sure that all ranks built the same model.
+
+    Raises:
+        ModelError: The digests of structure and weights differ.
+    """
+    digest = hashlib.sha256()
+    for variable in model.variables:
+        digest.update(f"{variable.path}{tuple(variable.shape)}{variable.dtype}".encode())
+        digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    digests = exchange.all_gather(digest.digest())
+    odd = [rank for rank, other in enumerate(digests) if other != digests[0]]
+    if odd:
+        raise ModelError(
+            f"ranks {odd} built another model than rank 0 from the same code and seed; "
+            "the builder must not use the clock, the rank or unseeded randomness."
+        )
+
+
+def average_statistics(model: Any, exchange: Exchange) -> None:
+    """Replace non-trainable floats that differ between ranks by their mean.
+
+    These are running statistics, such as batch normalization's: each rank saw its own rows. They
+    are moving averages, linear in what was seen, so the mean over ranks is the average over all.
+    """
+    floats = [v for v in model.non_trainable_variables if "float" in str(v.dtype)]
+    values = [variable.numpy() for variable in floats]
+    digests = exchange.all_gather(b"".join(hashlib.sha256(v.tobytes()).digest() for v in values))
+    differing = [
+        index
+        for index in range(len(values))
+        if len({digest[32 * index : 32 * (index + 1)] for digest in digests}) > 1
+    ]
+    sums = exchange.all_reduce([values[index] for index in differing])
+    for index, total in zip(differing, sums, strict=True):
+        floats[index].assign(total / exchange.world_size)
+
+
+def refuse_false_synchronisation(model: Any, exchange: Exchange) -> None:
+    """Refuse layers that promise to synchronise through `tf.distribute`, which is not in use.
+
+    Raises:
+        ModelError: A batch normalization with `synchronized=True` on more than one worker.
+    """
+    layers = [layer for layer in model._flatten_layers() if hasattr(layer, "momentum")]
+    for layer in layers:
+        if exchange.world_size > 1 and getattr(layer, "synchronized", False):
+            raise ModelError(
+                f"layer {layer.name!r} asks for synchronized=True, which has no effect across "
+                "shardline's workers; leave it out: running statistics are averaged over workers."
+            )
+        if exchange.world_size > 1 and exchange.rank == 0 and hasattr(layer, "moving_mean"):
+            logger.warning(
+                "layer %s normalises with each worker's own batch: results depend on the number of "
+                "workers; use LayerNormalization or GroupNormalization for exact equality",
+                layer.name,
+            )
+
+
+def _mean_over_ranks(gradients: Sequence[Any], exchange: Exchange) -> list[Any]:
+    import tensorflow as tf
+
+    def summed(*arrays: Any) -> list[Any]:
+        return exchange.all_reduce(arrays)
+
+    present = [index for index, gradient in enumerate(gradients) if gradient is not None]
+    dense = [tf.convert_to_tensor(gradients[index]) for index in present]
+    sums = tf.numpy_function(summed, dense, [gradient.dtype for gradient in dense])
+    mean = list(gradients)
+    for index, gradient, total in zip(present, dense, sums, strict=True):
+        total.set_shape(gradient.shape)
+        mean[index] = total / tf.cast(exchange.world_size, total.dtype)
+    return mean

@@ -1,0 +1,209 @@
+"""What every worker runs: build, restore, connect, fit."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from shardline.artifacts.checkpoint import (
+    CheckpointManifest,
+    Cursor,
+    EpochLogs,
+    assign_variables,
+    list_checkpoints,
+    read_tensors,
+    restore_weights,
+)
+from shardline.data.manifest import DatasetManifest
+from shardline.data.order import Order
+from shardline.errors import InputError, IntegrityError
+from shardline.model.builder import build_model, model_inputs
+from shardline.model.code import ModelCode
+from shardline.spec import Spec
+from shardline.store import Store
+from shardline.training.exchange import Exchange, joined, leave
+from shardline.training.stream import TrainStream, validation_stream
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WorkerTask:
+    """Everything a worker needs to know; the same on all of them."""
+
+    spec: Spec
+    dataset: DatasetManifest
+    code: ModelCode
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What rank 0 returns."""
+
+    history: list[EpochLogs]
+    refusal: InputError | None = None
+    """The user's mistake that stopped training; raising it would make Ray try again."""
+
+
+def train_worker(config: dict[str, WorkerTask]) -> Outcome:
+    """The train function of every rank.
+
+    Args:
+        config: The task, under `task`.
+    """
+    task = config["task"]
+    try:
+        return Outcome(history=_train(task, joined()))
+    except InputError as refusal:
+        leave()  # a peer that sees no mistake must not wait for this rank
+        return Outcome(history=[], refusal=refusal)
+
+
+def _train(task: WorkerTask, exchange: Exchange) -> list[EpochLogs]:
+    _limit_threads(task.spec.train.cpus_per_worker)
+    from shardline.training.callbacks import GlobalMetrics, Record
+    from shardline.training.recorder import Recorder
+    from shardline.training.replicas import (
+        average_gradients,
+        check_same_start,
+        refuse_false_synchronisation,
+    )
+
+    spec, dataset, store = task.spec, task.dataset, Store(task.spec.store)
+    order = train_order(spec, dataset)
+    model = build_model(task.code, spec, dataset)
+    refuse_false_synchronisation(model, exchange)
+    check_same_start(model, exchange)
+    average_gradients(model, exchange)
+
+    place: dict[str, Any] = {
+        "store": store,
+        "columns": model_inputs(model, dataset),
+        "rank": exchange.rank,
+        "world_size": exchange.world_size,
+    }
+    stream = TrainStream(dataset, order, **place)
+    local_batch = spec.train.global_batch // exchange.world_size
+    validation = validation_stream(dataset, batch_rows=local_batch, **place)
+    recorder = Recorder(
+        store,
+        spec,
+        dataset_version=dataset.version,
+        world_size=exchange.world_size,
+        rank=exchange.rank,
+    )
+    start = _agree_on_checkpoint(store, spec.run_name, exchange)
+    cursor = start.cursor if start else Cursor(epoch=0, step=0)
+    record = Record(
+        order,
+        exchange=exchange,
+        recorder=recorder,
+        policy=spec.train.checkpoint,
+        start=cursor,
+        history=[dict(entry) for entry in start.history] if start else [],
+    )
+    if start:
+        _restore(model, store, start, record)
+    _fit(
+        model,
+        stream,
+        start=cursor,
+        stop_epoch=spec.train.epochs,
+        validation_data=validation,
+        callbacks=[record] if exchange.world_size == 1 else [GlobalMetrics(exchange), record],
+    )
+    recorder.finish()
+    return record.history
+
+
+def _fit(
+    model: Any, stream: TrainStream, *, start: Cursor, stop_epoch: int, **options: Any
+) -> None:
+    """Fit from the cursor to the last epoch.
+
+    An epoch that was begun before has fewer steps than the others, and Keras fixes the number of
+    steps for all epochs of one `fit`, so it gets one of its own.
+    """
+    options |= {"shuffle": False, "verbose": 0}  # the stream has an order of its own
+    steps = stream.order.steps_per_epoch
+    if start.step:
+        following = Cursor(epoch=start.epoch + 1, step=0)
+        with _weights_left_alone(model.optimizer):
+            model.fit(
+                stream.dataset(start, stop_epoch=following.epoch),
+                steps_per_epoch=steps - start.step,
+                initial_epoch=start.epoch,
+                epochs=following.epoch,
+                **options,
+            )
+        start = following
+    if start.epoch < stop_epoch:
+        model.fit(
+            stream.dataset(start, stop_epoch=stop_epoch),
+            steps_per_epoch=steps,
+            initial_epoch=start.epoch,
+            epochs=stop_epoch,
+            **options,
+        )
+
+
+@contextmanager
+def _weights_left_alone(optimizer: Any) -> Iterator[None]:
+    """Keep `fit` from overwriting the weights with their moving averages when it returns."""
+    optimizer.finalize_variable_values = lambda _: None
+    try:
+        yield
+    finally:
+        del optimizer.finalize_variable_values
+
+
+def train_order(spec: Spec, dataset: DatasetManifest) -> Order:
+    """The order of the train split under a spec.
+
+    Raises:
+        DataError: The split is smaller than one global batch.
+    """
+    return Order(
+        num_rows=dataset.split("train").rows,
+        num_lanes=spec.train.num_lanes,
+        global_batch=spec.train.global_batch,
+        seed=spec.train.seed,
+    )
+
+
+def _agree_on_checkpoint(store: Store, run: str, exchange: Exchange) -> CheckpointManifest | None:
+    """The newest intact checkpoint, chosen by rank 0 so that all ranks continue from one state."""
+    choice = b""
+    if exchange.rank == 0:
+        for checkpoint in reversed(list_checkpoints(store, run)):
+            try:
+                read_tensors(store, checkpoint)
+            except IntegrityError as error:
+                logger.warning("falling back to an earlier checkpoint: %s", error)
+                continue
+            choice = checkpoint.model_dump_json().encode()
+            break
+    chosen = exchange.all_gather(choice)[0]
+    return CheckpointManifest.model_validate_json(chosen) if chosen else None
+
+
+def _restore(model: Any, store: Store, checkpoint: CheckpointManifest, record: Any) -> None:
+    tensors = read_tensors(store, checkpoint)
+    restore_weights(model, tensors)
+    model.optimizer.build(model.trainable_variables)
+    assign_variables(model.optimizer.variables, tensors, prefix="optimizer/")
+    metrics = [tensors[name] for name in sorted(tensors) if name.startswith("metrics/")]
+    if metrics:
+        record.restore_metrics(metrics)
+    logger.info("continuing run %s from step %d", checkpoint.run, checkpoint.step)
+
+
+def _limit_threads(cpus: int) -> None:
+    """Give TensorFlow as many threads as Ray gave CPUs: it would take every core by default."""
+    import tensorflow as tf
+
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(cpus)
+    except RuntimeError:
+        logger.info("this process ran TensorFlow before; its number of threads stays")
