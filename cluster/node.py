@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ray._private.node import Node
 from ray._private.parameter import RayParams
+from ray._private.utils import write_ray_address
 
 LOOPBACK = "127.0.0.1"
 OBJECT_STORE_BYTES = 256 << 20
@@ -30,6 +31,8 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C means `local.py`, which then ends us
     head = options.join is None
     node = Node(_parameters(options), head=head, shutdown_at_exit=True, spawn_reaper=True)
+    # Where jobs started by this node look up their cluster; without it they join any Ray they find.
+    write_ray_address(node.gcs_address, str(options.folder))
     _announce(options.folder / "ready.json", address=node.gcs_address)
     while not node.dead_processes():
         time.sleep(POLL_S)

@@ -4,29 +4,21 @@ The cluster has shardline installed and access of its own to the store. Only the
 beside it travel; no credentials do.
 """
 
-import asyncio
 import json
-import os
 import secrets
 import shlex
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-from shardline.cluster.jobs_api import connected_client
+from shardline.cluster.jobs_api import STOPPED, connected_client, follow, stop
 from shardline.cluster.packing import copy_files, files_to_pack
 from shardline.cluster.worker_environment import worker_environment
-from shardline.errors import ResourceError
 from shardline.spec import Spec, is_dataset_reference, load_spec
 from shardline.spec.locations import local_path
-
-STOP_TIMEOUT_S = 30.0
-POLL_S = 0.5
-INTERRUPTED = 130
 
 
 def submit(
@@ -48,12 +40,62 @@ def submit(
     Raises:
         SpecError: The spec is wrong; nothing was sent.
         ResourceError: The cluster does not answer or refuses the token, or too much would travel.
+        ShardlineError: The cluster was lost on the way; the job may still run.
     """
     file = Path(spec_path)
-    spec = load_spec(file, overrides=overrides_in(extra_args))
-    with connected_client(address) as client:
-        job = client.submit_job(
-            entrypoint=entrypoint(verb, file.name, [*extra_args, *located_arguments(spec)]),
+    spec = load_spec(file, overrides=_overrides(extra_args))
+    command = ["python", "-m", "shardline", verb, file.name, *extra_args, *_locations(spec)]
+    with _packed(spec) as folder, connected_client(address) as client:
+        job: str = client.submit_job(
+            entrypoint=shlex.join(command),
             submission_id=f"shardline-{verb}-{spec.name}-{secrets.token_hex(4)}",
-            runtime_env=...,
+            runtime_env={"working_dir": str(folder), "env_vars": worker_environment()},
         )
+        _tell(f"job {job} at {address}; Ctrl-C stops it")
+        try:
+            return follow(client, job, write=_show)
+        except KeyboardInterrupt:
+            _tell(f"stopping job {job}")
+            ended = stop(client, job)
+            _tell(f"job {job} {'is stopped' if ended else 'does not stop; it may still run'}")
+            return STOPPED
+
+
+def _overrides(arguments: Sequence[str]) -> list[str]:
+    """The values of `--set` among the arguments, so that the spec is checked as the job sees it."""
+    separate = [value for option, value in pairwise(arguments) if option == "--set"]
+    return separate + [a.removeprefix("--set=") for a in arguments if a.startswith("--set=")]
+
+
+def _locations(spec: Spec) -> list[str]:
+    """Arguments that name every location absolutely: on the cluster, relative ones lead astray.
+
+    A `file://` location must lie on a file system that the cluster's nodes share.
+    """
+    places = {"store": spec.store, "data.source.path": spec.data.source.path}
+    if not is_dataset_reference(spec.score.input):
+        places["score.input"] = spec.score.input
+    if spec.score.output is not None:
+        places["score.output"] = spec.score.output
+    # JSON strings are YAML strings, whatever characters a path holds.
+    return [part for key, uri in places.items() for part in ("--set", f"{key}={json.dumps(uri)}")]
+
+
+@contextmanager
+def _packed(spec: Spec) -> Iterator[Path]:
+    """A folder with what travels."""
+    data = [uri for uri in (spec.store, spec.data.source.path) if uri.startswith("file://")]
+    files = files_to_pack(spec.base, leave_out=[local_path(uri) for uri in data])
+    with tempfile.TemporaryDirectory(prefix="shl-job-") as folder:
+        copy_files(files, source=spec.base, target=Path(folder))
+        yield Path(folder)
+
+
+def _show(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
