@@ -1,1 +1,0 @@
-"""Online serving: HTTP requests checked, batched and answered by a registered model."""

@@ -1,1 +1,0 @@
-"""Training: Ray workers that each `fit` the same Keras model on their lanes of the data."""
