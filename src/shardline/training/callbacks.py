@@ -100,15 +100,13 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
         self._restored_metrics = states if self._exchange.rank == 0 else None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Continue an interrupted epoch's metrics, which `fit` has just reset."""
-        if self._restored_metrics is not None:
-            _assign(self.model.metrics_variables, self._restored_metrics)
-        self._restored_metrics = None
+        """Note where the epoch begins."""
         self._epoch_began_s = time.monotonic()
         self._offset = self._first_step
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Move the cursor; commit inside an epoch when enough steps have passed."""
+        self._add_restored_metrics()
         steps = self._order.steps_per_epoch
         self._cursor = Cursor(epoch=self._cursor.epoch, step=min(self._offset + batch + 1, steps))
         self._recorder.note_progress(self.global_step, logs or {}, self._rows_per_s())
@@ -129,6 +127,18 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
         """Commit the end state."""
         if self._saved_step != self.global_step:
             self._save()
+
+    def _add_restored_metrics(self) -> None:
+        """Continue an interrupted epoch's metrics after its first batch.
+
+        Not before: `fit` resets the states when an epoch begins, and Keras makes the variables of
+        compiled metrics only while it traces the first step.
+        """
+        if self._restored_metrics is not None:
+            variables = self.model.metrics_variables
+            states = zip(variables, self._restored_metrics, strict=True)
+            _assign(variables, [variable.numpy() + state for variable, state in states])
+        self._restored_metrics = None
 
     def _is_due(self) -> bool:
         every = self._policy.every_steps
