@@ -28,6 +28,7 @@ from pathlib import Path
 from shardline.cluster.ports import free_port
 from shardline.cluster.serve_environment import serve_environment
 from shardline.cluster.worker_environment import worker_environment
+from shardline.errors import ShardlineError
 
 LOOPBACK = "127.0.0.1"
 START_TIMEOUT_S = 120.0
@@ -265,6 +266,6 @@ def main() -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except NodeFailed as error:
+    except (NodeFailed, ShardlineError) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(1)
