@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shardline.errors import ShardlineError
-from shardline.report import Report, as_report, kept_stdout, write_json, write_table
+from shardline.report import Report, as_report, kept_stdout, one_line, write_json, write_table
 
 if TYPE_CHECKING:  # the spec's models take 0.2 s to import, which --help must not pay
     from shardline.spec import Spec
 
 INTERRUPTED = 130
+TERMINATED = 143
+CONTINUES = "the same command continues where this one stopped."
 VERBS = (
     "validate", "prepare", "train", "evaluate", "export", "promote", "score", "serve", "run",
 )  # fmt: skip
@@ -40,22 +42,39 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command; its exit code: 0 done, 1 the work failed, 2 the input was wrong."""
     try:
         commands.main(args=list(arguments), prog_name="shardline", standalone_mode=False)
-    except click.ClickException as error:
+    except SystemExit as request:
+        if request.code == TERMINATED:
+            click.echo(f"terminated; {CONTINUES}", err=True)
+        return int(request.code or 0)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the outermost boundary
+        if "--json" in arguments:
+            write_json({"error": _sentence(error), "kind": type(error).__name__}, sys.stdout)
+        return _say(error)
+    return 0
+
+
+def _say(error: BaseException) -> int:
+    """Put one sentence last on stderr; the exit code that goes with it."""
+    if isinstance(error, click.ClickException):
         error.show()
         return 2
-    except ShardlineError as error:
-        click.echo(error.message, err=True)
+    expected = isinstance(error, ShardlineError | KeyboardInterrupt | click.Abort)
+    if not expected:
+        traceback.print_exception(error)
+    click.echo(_sentence(error), err=True)
+    if isinstance(error, ShardlineError):
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; the same command continues where this one stopped.", err=True)
-        return INTERRUPTED
-    except Exception as error:  # noqa: BLE001  # the outermost boundary
-        traceback.print_exc()
-        click.echo(f"unexpected {type(error).__name__}: {error}; this is a bug.", err=True)
-        return 1
-    except SystemExit as request:  # --help and --version
-        return int(request.code or 0)
-    return 0
+    return INTERRUPTED if expected else 1
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, ShardlineError):
+        return one_line(error.message)
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return f"interrupted; {CONTINUES}"
+    return one_line(f"unexpected {type(error).__name__}: {error}; this is a bug.")
 
 
 def spec_options(function: Callable[..., Report | None]) -> Callable[..., None]:
@@ -83,11 +102,7 @@ def _reported(title: str, run: Callable[[], Report | None], *, as_json: bool) ->
             write_table(title, report)
         return
     with kept_stdout() as stdout:
-        try:
-            report = run()
-        except ShardlineError as error:
-            write_json({"error": error.message, "kind": type(error).__name__}, stdout)
-            raise
+        report = run()
         if report is not None:
             write_json(report, stdout)
 
@@ -244,6 +259,9 @@ def look_around(function: Callable[..., list[dict[str, Any]]]) -> Callable[..., 
         items = function(name, store_uri)
         if as_json:
             write_json({function.__name__: items}, sys.stdout)
+            return
+        if not items:
+            click.echo(f"no {function.__name__} in {store_uri}")
             return
         from shardline.terminal import print_rows
 

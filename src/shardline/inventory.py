@@ -19,7 +19,8 @@ def datasets(store_uri: str, name: str | None) -> Rows:
     if name is None:
         return [_dataset_row(load_dataset(store, each)) for each in store.list_folders("datasets")]
     found = [load_dataset(store, name, version) for version in dataset_versions(store, name)]
-    return [_dataset_row(m) for m in sorted(_some(found, "dataset", name), key=_created)]
+    found = _some(found, f"dataset {name!r}", store)
+    return [_dataset_row(manifest) for manifest in sorted(found, key=_created)]
 
 
 def runs(store_uri: str, name: str | None) -> Rows:
@@ -28,7 +29,7 @@ def runs(store_uri: str, name: str | None) -> Rows:
     names = store.list_folders("runs") if name is None else [name]
     found = {each: list_checkpoints(store, each) for each in names}
     if name is not None:
-        _some(found[name], "run", name)
+        _some(found[name], f"run {name!r}", store)
     kept = {each: all_of if name else all_of[-1:] for each, all_of in found.items()}
     return [
         {
@@ -65,7 +66,7 @@ def models(store_uri: str, name: str | None) -> Rows:
             "dataset": f"{manifest.lineage.dataset}/{manifest.lineage.dataset_version}",
             "uri": store.uri_of(manifest.folder),
         }
-        for manifest in _some(found, "model", name)
+        for manifest in _some(found, f"model {name!r}", store)
     ]
 
 
@@ -83,9 +84,11 @@ def _created(manifest: DatasetManifest) -> float:
     return manifest.created_unix_s
 
 
-def _some(found: list[Any], kind: str, name: str) -> list[Any]:
+def _some(found: list[Any], what: str, store: Store) -> list[Any]:
     if not found:
-        raise NotFoundError(f"the store has no {kind} {name!r}; see `shardline {kind}s`.")
+        raise NotFoundError(
+            f"store {store.uri} has no {what}; check --store, or leave the name out to list all."
+        )
     return found
 
 

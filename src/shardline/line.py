@@ -7,15 +7,17 @@ the store and not done again. Inside `with session():` all of them share one Ray
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from shardline.artifacts.export import ExportResult
 from shardline.artifacts.registry import resolve
 from shardline.artifacts.release import export_run, promote_version
 from shardline.cluster.session import session
+from shardline.cluster.tasks import run_on_worker
 from shardline.data.manifest import load_dataset, make_current
 from shardline.data.prepare import PrepareResult, prepare_dataset
 from shardline.data.sources import list_source
@@ -121,8 +123,7 @@ def evaluate(spec: Spec, *, address: str | None = None) -> EvaluateResult:
         DataError: No rows are held out.
     """
     store, code = open_store(spec.store), collect_code(spec)
-    with session(address=address):
-        return evaluate_run(store, spec, code)
+    return evaluate_run(store, spec, code, run=_on_worker(address))
 
 
 def export(spec: Spec, *, address: str | None = None) -> ExportResult:
@@ -134,8 +135,7 @@ def export(spec: Spec, *, address: str | None = None) -> ExportResult:
         GateError: The version exists, but does not pass the gate; the alias stays.
     """
     store, code = open_store(spec.store), collect_code(spec)
-    with session(address=address):
-        return export_run(store, spec, code)
+    return export_run(store, spec, code, run=_on_worker(address))
 
 
 def promote(spec: Spec, *, version: int | None = None, alias: str | None = None) -> PromoteResult:
@@ -208,3 +208,13 @@ def wait_for_signal() -> None:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _on_worker(address: str | None) -> Callable[..., Any]:
+    """Calls functions on a worker; Ray is started only once it comes to that."""
+
+    def run(function: Callable[..., Any], *arguments: Any) -> Any:
+        with session(address=address):
+            return run_on_worker(function, *arguments)
+
+    return run

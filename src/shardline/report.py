@@ -29,6 +29,11 @@ def kept_stdout() -> Iterator[TextIO]:
         os.close(real)
 
 
+def one_line(text: str) -> str:
+    """The text without line breaks and control characters, which builders and raw files bring."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def as_report(result: Any) -> dict[str, Any]:
     """A result's fields as plain values."""
     return dataclasses.asdict(result)

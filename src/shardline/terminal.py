@@ -19,6 +19,8 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
+PIPE_COLUMNS = 1000
+
 
 class RateColumn(ProgressColumn):
     """Units per second so far."""
@@ -64,15 +66,22 @@ def print_table(title: str, rows: Mapping[str, Any]) -> None:
     table.add_column(overflow="fold")
     for name, value in rows.items():
         table.add_row(name, str(value))
-    Console().print(table)
+    _stdout().print(table)
 
 
 def print_rows(title: str, items: Sequence[Mapping[str, Any]]) -> None:
-    """A table with one row per item and one column per key of the first, on stdout."""
+    """A table with one row per item (at least one) and one column per key, on stdout."""
     table = Table(title=title, title_justify="left")
-    names = list(items[0]) if items else ["nothing here"]
+    names = list(items[0])
     for name in names:
         table.add_column(name, overflow="fold")
     for item in items:
         table.add_row(*(str(item[name]) for name in names))
-    Console().print(table)
+    _stdout().print(table)
+
+
+def _stdout() -> Console:
+    console = Console()
+    if not console.is_terminal:
+        console.width = PIPE_COLUMNS  # rich assumes 80 and would cut URIs in two
+    return console

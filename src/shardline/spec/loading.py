@@ -13,6 +13,8 @@ from pydantic_core import ErrorDetails
 from shardline.errors import SpecError
 from shardline.spec.spec import Spec
 
+_NO_SECTION = ("model_type", "model_attributes_type", "dict_type")
+
 
 def load_spec(path: str | Path, *, overrides: Iterable[str] = ()) -> Spec:
     """Read, override and check a spec file.
@@ -29,6 +31,8 @@ def load_spec(path: str | Path, *, overrides: Iterable[str] = ()) -> Spec:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise SpecError(f"cannot read spec {str(file)!r}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise SpecError(f"cannot read spec {str(file)!r}: it is not UTF-8 text.") from error
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -50,7 +54,7 @@ def check_spec(values: dict[str, Any], *, where: str) -> Spec:
         return Spec.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(_sentence(detail) for detail in error.errors(include_url=False))
-        raise SpecError(f"{where}: {problems}.") from error
+        raise SpecError(f"{where}: {problems}{'' if problems.endswith('?') else '.'}") from error
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
@@ -72,17 +76,39 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 
 def _sentence(detail: ErrorDetails) -> str:
-    location = [str(part) for part in detail["loc"]]
-    key = ".".join(location)
-    if detail["type"] == "extra_forbidden":
+    key = _key_of(detail["loc"])
+    kind, got = detail["type"], detail.get("input")
+    if kind == "extra_forbidden":
         return f"unknown key {key!r}{_suggestion(detail['loc'])}"
-    if detail["type"] == "missing":
+    if kind == "missing":
         return f"{key!r} is missing"
-    message = detail["msg"].removeprefix("Value error, ")
-    got = detail.get("input")
-    if detail["type"] == "value_error" or isinstance(got, dict | list):
+    if kind.startswith("union_tag"):
+        return _tag_sentence(key, detail["ctx"])
+    if kind in _NO_SECTION:
+        return f"{key}: expected a section with keys of its own, got {got!r}"
+    message = detail["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
+    if kind == "value_error" or isinstance(got, dict | list):
         return f"{key or 'spec'}: {message}"
     return f"{key}: {message[0].lower() + message[1:]}, got {got!r}"
+
+
+def _tag_sentence(key: str, context: dict[str, Any]) -> str:
+    """A union's tag is missing or unknown."""
+    tag = f"{key}.{context['discriminator'].strip(chr(39))}"
+    if "tag" not in context:
+        return f"{tag!r} is missing"
+    return f"{tag}: expected one of {context['expected_tags']}, got {context['tag']!r}"
+
+
+def _key_of(location: Sequence[str | int]) -> str:
+    """The dotted key as users write it: without the tags of unions and pydantic's own marks."""
+    model: Any = Spec
+    parts = []
+    for part in map(str, location):
+        if part != "[key]" and not isinstance(model, tuple):
+            parts.append(part)
+        model = _descend(model, part)
+    return ".".join(parts)
 
 
 def _suggestion(location: Sequence[str | int]) -> str:
@@ -104,7 +130,8 @@ def _descend(model: Any, part: str) -> Any:
     if _is_section(model) and part in model.model_fields:
         return _unwrap(model.model_fields[part].annotation)
     if isinstance(model, tuple):
-        tagged = [m for m in model if part == get_args(m.model_fields["format"].annotation)[0]]
+        sections = [member for member in model if _is_section(member)]
+        tagged = [m for m in sections if part == get_args(m.model_fields["format"].annotation)[0]]
         return tagged[0] if tagged else None
     if get_origin(model) is dict:
         return _unwrap(get_args(model)[1])
