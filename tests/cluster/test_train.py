@@ -25,9 +25,12 @@ def alone(ray_session, tmp_path_factory):
     return folder, spec, trained(spec)
 
 
-def test_train_two_workers_give_the_result_of_one(alone):
+@pytest.mark.parametrize("transport", ["ring", "collective"])
+def test_train_two_workers_give_the_result_of_one(alone, transport):
     folder, spec, result = alone
-    pair = classifier_line(folder, **{"train.workers": 2, "train.run": "pair"})
+    pair = classifier_line(
+        folder, **{"train.workers": 2, "train.run": transport, "train.exchange": transport}
+    )
     both = trained(pair)
     assert [entry["epoch"] for entry in both.history] == [0, 1, 2]
     for ours, theirs in zip(both.history, result.history, strict=True):

@@ -45,6 +45,9 @@ class TrainSpec(Section):
     """Fixed streams the rows are dealt into; left out, the largest divisor of the batch to 16."""
     cpus_per_worker: Positive = 1
     gpus_per_worker: Annotated[int, Field(ge=0)] = 0
+    exchange: Literal["auto", "ring", "collective"] = "auto"
+    """How gradients are summed: over plain TCP, by TensorFlow's collectives, or, with `auto`, by
+    collectives between GPUs and over TCP between CPUs."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """Restarts of the worker group before the run is given up."""
     checkpoint: CheckpointSpec = CheckpointSpec()

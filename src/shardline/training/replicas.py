@@ -9,11 +9,12 @@ import numpy as np
 
 from shardline.errors import ModelError
 from shardline.training.exchange import Exchange
+from shardline.training.gradients import GradientSums
 
 logger = logging.getLogger(__name__)
 
 
-def average_gradients(model: Any, exchange: Exchange) -> None:
+def average_gradients(model: Any, sums: GradientSums | None, *, world_size: int) -> None:
     """Make the model's optimizer apply the mean of all ranks' gradients.
 
     The exchange sits in front of the outermost optimizer's `apply`, where `fit` and every custom
@@ -21,16 +22,16 @@ def average_gradients(model: Any, exchange: Exchange) -> None:
     same values and take the same decision. Equal local batches make the mean of the ranks'
     gradients the gradient of the global batch.
     """
-    # A step with an exchange in it cannot be compiled (TensorFlow 2.21 refuses host calls under
-    # XLA), and on CPU compiled small conv nets run at half speed.
+    # A step with an exchange in it cannot be compiled (TensorFlow 2.21 refuses host calls and
+    # collectives under XLA), and on CPU compiled small conv nets run at half speed.
     model.jit_compile = False
-    if exchange.world_size == 1:
+    if sums is None:
         return
     optimizer = model.optimizer
     apply = optimizer.apply
 
     def apply_mean(grads: Sequence[Any], trainable_variables: Any = None) -> Any:
-        return apply(_mean_over_ranks(grads, exchange), trainable_variables)
+        return apply(_mean_over_ranks(grads, sums, world_size), trainable_variables)
 
     optimizer.apply = apply_mean
 
@@ -94,17 +95,12 @@ def refuse_false_synchronisation(model: Any, exchange: Exchange) -> None:
             )
 
 
-def _mean_over_ranks(gradients: Sequence[Any], exchange: Exchange) -> list[Any]:
+def _mean_over_ranks(gradients: Sequence[Any], sums: GradientSums, world_size: int) -> list[Any]:
     import tensorflow as tf
-
-    def summed(*arrays: Any) -> list[Any]:
-        return exchange.all_reduce(arrays)
 
     present = [index for index, gradient in enumerate(gradients) if gradient is not None]
     dense = [tf.convert_to_tensor(gradients[index]) for index in present]
-    sums = tf.numpy_function(summed, dense, [gradient.dtype for gradient in dense])
     mean = list(gradients)
-    for index, gradient, total in zip(present, dense, sums, strict=True):
-        total.set_shape(gradient.shape)
-        mean[index] = total / tf.cast(exchange.world_size, total.dtype)
+    for index, total in zip(present, sums.over_ranks(dense), strict=True):
+        mean[index] = total / tf.cast(world_size, total.dtype)
     return mean

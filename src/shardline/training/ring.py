@@ -72,6 +72,7 @@ class TcpRing:
     ) -> None:
         self.rank = rank
         self.world_size = len(addresses)
+        self.host = addresses[rank][0]
         following = addresses[(rank + 1) % self.world_size]
         self._next = socket.create_connection(following, timeout=CONNECT_TIMEOUT_S)
         self._next.sendall(token)

@@ -63,6 +63,7 @@ def train_worker(config: dict[str, WorkerTask]) -> Outcome:
 def _train(task: WorkerTask, exchange: Exchange) -> list[EpochLogs]:
     _limit_threads(task.spec.train.cpus_per_worker)
     from shardline.training.callbacks import GlobalMetrics, Record
+    from shardline.training.gradients import gradient_sums
     from shardline.training.recorder import Recorder
     from shardline.training.replicas import (
         average_gradients,
@@ -72,10 +73,11 @@ def _train(task: WorkerTask, exchange: Exchange) -> list[EpochLogs]:
 
     spec, dataset, store = task.spec, task.dataset, Store(task.spec.store)
     order = train_order(spec, dataset)
+    sums = gradient_sums(spec.train, exchange)
     model = build_model(task.code, spec, dataset)
     refuse_false_synchronisation(model, exchange)
     check_same_start(model, exchange)
-    average_gradients(model, exchange)
+    average_gradients(model, sums, world_size=exchange.world_size)
 
     place: dict[str, Any] = {
         "store": store,
