@@ -2,12 +2,14 @@
 
 import re
 
+import pytest
+
 from tests.architecture.source_tree import ROOT, tracked_files
 
-# Written in pieces, so that this file does not find itself.
-HOSTS = r"(?:pypi\.|pythonhosted\.)" + r"org|(?:test\.)?pypi\." + r"python|devpi|artifactory"
+# In brackets here and there, so that this file does not find itself.
+HOSTS = r"pypi[.]org|pythonhosted[.]org|pypi[.]python|dev[p]i|art[i]factory"
 FOLDERS = (
-    r"(?<![\w.$}~)*-])/" + r"(?:work|root|home/\w+|Users/\w+|opt/(?:wheels|pypi))(?:/|\b(?!\w))"
+    r"(?<![\w.$}~)*-])/(?:w[o]rk|r[o]ot|h[o]me/\w+|U[s]ers/\w+|opt/(?:whee[l]s|pyp[i]))(?![\w-])"
 )
 FOREIGN = re.compile(f"{HOSTS}|{FOLDERS}")
 
@@ -21,3 +23,19 @@ def test_tracked_files_name_no_index_and_no_machine() -> None:
         if FOREIGN.search(line)
     ]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "foreign"),
+    [
+        ("https://pypi", ".org/simple", True),
+        ("cd /wo", "rk/main", True),
+        ("'/ro", "ot'", True),
+        ("/ho", "me/someone/data", True),
+        ("s3://bucket/wo", "rk/x", False),
+        ("{folder}/ro", "ot", False),
+        ("/roots", "", False),
+    ],
+)
+def test_foreign_names_are_told_from_ours(head: str, tail: str, foreign: bool) -> None:
+    assert bool(FOREIGN.search(head + tail)) == foreign

@@ -18,7 +18,7 @@ PUBLIC_NAMES = [
     "promote",
     "run",
     "score",
-    "serving",
+    "serve",
     "session",
     "train",
     "validate",
