@@ -3,7 +3,6 @@
 import re
 
 import pytest
-
 from tests.architecture.source_tree import ROOT, tracked_files
 
 # In brackets here and there, so that this file does not find itself.
