@@ -1,13 +1,25 @@
 """The command line as strangers use it: in a process of its own, watched from outside."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from shardline.store import Store
+
 SHARDLINE = (sys.executable, "-m", "shardline")
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+
+# Taken at import: a session sets its token and settings in this process's environment.
+_ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith(("RAY_", "SHARDLINE_", "AWS_"))
+}
 
 
 @dataclass(frozen=True)
@@ -30,14 +42,21 @@ class Done:
         return json.loads(line)
 
 
-def run_process(*arguments, timeout_s=240, **options):
+def environment(**variables):
+    """A stranger's environment: nothing of the test session's own Ray in it."""
+    return _ENVIRONMENT | variables
+
+
+def run_process(*arguments, cwd=None, timeout_s=240, **variables):
     """One command in a process of its own, to its end."""
     done = subprocess.run(
         [*SHARDLINE, *map(str, arguments)],
         capture_output=True,
         text=True,
+        cwd=cwd,
+        env=environment(**variables),
         timeout=timeout_s,
-        **options,
+        check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)
 
@@ -52,3 +71,16 @@ def processes_naming(text):
         except OSError:
             continue  # ended meanwhile
     return found
+
+
+def refused(done, sentence):
+    """The input was wrong: exit code 2, and this sentence is the last thing said."""
+    assert done.code == 2, done.err
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    assert re.fullmatch(sentence, done.sentence), done.sentence
+
+
+def artifacts(spec, kind):
+    """Keys below one of the store's folders."""
+    return [entry.key for entry in Store(f"file://{spec.parent}/store").scan(f"{kind}/")]

@@ -1,7 +1,5 @@
 """Fixtures of the whole line: the command line called in process, and one finished toy line."""
 
-import os
-
 import pytest
 from tests.e2e.commands import Done
 from tests.lines import classifier_line
@@ -30,11 +28,3 @@ def toy_line(ray_session, tmp_path_factory):
     spec = folder / "toy.yaml"
     assert main(["run", str(spec), "--set", "export.alias=production"]) == 0
     return spec
-
-
-@pytest.fixture
-def quiet_environment(monkeypatch):
-    """Nothing in the environment that would lead the command line to another Ray or store."""
-    for name in ("RAY_ADDRESS", "SHARDLINE_STORE"):
-        monkeypatch.delenv(name, raising=False)
-    return dict(os.environ)

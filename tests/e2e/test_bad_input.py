@@ -6,12 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.e2e.commands import run_process
+from tests.e2e.commands import artifacts, refused, run_process
 from tests.lines import classifier_line
 from tests.raw_sources import write_images
 
 from shardline.cli import main
-from shardline.store import Store
 
 HEADER = "id,a,b,kind\n"
 ADDRESS_DEADLINE_S = 45
@@ -41,19 +40,6 @@ def pictures(tmp_path):
     file = tmp_path / "pictures.yaml"
     file.write_text(IMAGES_SPEC)
     return file
-
-
-def refused(done, sentence):
-    """The input was wrong: exit code 2, and this sentence is the last thing said."""
-    assert done.code == 2, done.err
-    assert done.out == ""
-    assert "Traceback" not in done.err
-    assert re.fullmatch(sentence, done.sentence), done.sentence
-
-
-def artifacts(spec, kind):
-    """Keys below one of the store's folders."""
-    return [entry.key for entry in Store(f"file://{spec.parent}/store").scan(f"{kind}/")]
 
 
 # The spec

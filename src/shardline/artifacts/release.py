@@ -59,6 +59,6 @@ def promote_version(
     """
     target = alias or spec.export.alias
     if target is None:
-        raise SpecError("no alias to promote to; set export.alias in the spec.")
+        raise SpecError("no alias to promote to; give --alias, or set export.alias in the spec.")
     manifest = resolve(store, spec.model_name, version=version)
     return promote(store, manifest, target, gate=spec.export.gate, clock=clock)
