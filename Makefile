@@ -38,9 +38,9 @@ check: setup  ## Format, lint, types, layers and the rules of the house
 
 test: setup  ## All tests, the fast ones first
 	$(BIN)/pytest -q tests/unit
-	$(BIN)/pytest -q tests/cluster tests/faults tests/e2e
+	$(BIN)/pytest -q tests/models tests/cluster tests/faults tests/e2e
 
-test-unit: setup  ## The tests that need no Ray
+test-unit: setup  ## The tests that need neither Ray nor TensorFlow
 	$(BIN)/pytest -q tests/unit
 
 cluster-up: setup  ## A local Ray cluster of NODES=2 nodes, for trying things out
