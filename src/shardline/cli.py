@@ -41,16 +41,15 @@ def entry() -> None:
 def main(arguments: Sequence[str]) -> int:
     """Run one command; its exit code: 0 done, 1 the work failed, 2 the input was wrong."""
     try:
-        commands.main(args=list(arguments), prog_name="shardline", standalone_mode=False)
-    except SystemExit as request:
-        if request.code == TERMINATED:
-            click.echo(f"terminated; {CONTINUES}", err=True)
-        return int(request.code or 0)
+        code = commands.main(args=list(arguments), prog_name="shardline", standalone_mode=False)
+    except SystemExit:  # so a session is left on SIGTERM; Ray replaces the code by 1
+        click.echo(f"terminated; {CONTINUES}", err=True)
+        return TERMINATED
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the outermost boundary
         if "--json" in arguments:
             write_json({"error": _sentence(error), "kind": type(error).__name__}, sys.stdout)
         return _say(error)
-    return 0
+    return int(code or 0)
 
 
 def _say(error: BaseException) -> int:
@@ -237,12 +236,12 @@ def serve(spec_file: Path, overrides: tuple[str, ...], as_json: bool, address: s
 @click.argument("spec_file", metavar="SPEC", type=click.Path(path_type=Path))
 @click.option("--address", metavar="URL", required=True, help="The cluster's dashboard address.")
 @click.option("--set", "overrides", metavar="a.b=VALUE", multiple=True, help="Override a key.")
-def submit(verb: str, spec_file: Path, address: str, overrides: tuple[str, ...]) -> None:
+def submit(verb: str, spec_file: Path, address: str, overrides: tuple[str, ...]) -> int:
     """Run a verb as a job on a remote cluster; logs stream here, its exit status is ours."""
     from shardline.cluster.submit import submit as submit_job
 
     extra = [argument for override in overrides for argument in ("--set", override)]
-    sys.exit(submit_job(verb, spec_file, address=address, extra_args=extra))
+    return submit_job(verb, spec_file, address=address, extra_args=extra)
 
 
 def look_around(function: Callable[..., list[dict[str, Any]]]) -> Callable[..., None]:

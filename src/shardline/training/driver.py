@@ -98,6 +98,9 @@ def _run_workers(spec: Spec, store: Store, task: WorkerTask) -> None:
             failure_config=FailureConfig(max_failures=train.max_failures),
         ),
     )
+    # Ray's answer to Ctrl-C ends the process with code 1 and stays in place after the run (ray
+    # 2.60, data_parallel_trainer.py); Python's own unwinds to the session, which ends the workers.
+    trainer._register_sigint_handler = lambda _: None
     try:
         outcome: Outcome = trainer.fit().return_value
     except TrainingFailedError as error:
