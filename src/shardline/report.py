@@ -49,9 +49,17 @@ def write_json(report: Report, stream: TextIO) -> None:
 
 
 def write_table(title: str, report: Report) -> None:
-    """The report as a table of two columns; lists and nested values in short."""
+    """The report as a table of two columns, lists and nested values in short.
+
+    A report that consists of others gets a table for each.
+    """
     from shardline.terminal import print_table
 
+    parts = {name: part for name, part in report.items() if part is not None}
+    if all(isinstance(part, Mapping) for part in parts.values()):
+        for name, part in parts.items():
+            write_table(f"{title}: {name}", part)
+        return
     print_table(title, {name: _in_short(value) for name, value in report.items()})
 
 

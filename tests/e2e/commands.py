@@ -47,10 +47,10 @@ def environment(**variables):
     return _ENVIRONMENT | variables
 
 
-def run_process(*arguments, cwd=None, timeout_s=240, **variables):
-    """One command in a process of its own, to its end."""
+def run_process(*arguments, command=SHARDLINE, cwd=None, timeout_s=240, **variables):
+    """One command in a process of its own, to its end; `variables` join its environment."""
     done = subprocess.run(
-        [*SHARDLINE, *map(str, arguments)],
+        [*command, *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=cwd,
@@ -61,13 +61,16 @@ def run_process(*arguments, cwd=None, timeout_s=240, **variables):
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def processes_naming(text):
-    """Ids of living processes with `text` in their command line."""
-    found = []
+def processes_with(variable):
+    """Command lines, by process id, of living processes that inherited a `NAME=VALUE`."""
+    found = {}
     for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
         try:
-            if folder.name.isdigit() and text.encode() in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
+            if variable.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                found[int(folder.name)] = command.decode(errors="replace")
         except OSError:
             continue  # ended meanwhile
     return found

@@ -24,7 +24,7 @@ def shardline(capfd):
 def toy_line(ray_session, tmp_path_factory):
     """The spec file of a small line that was run up to the alias `production`; read only."""
     folder = tmp_path_factory.mktemp("toy-line")
-    classifier_line(folder, **{"train.epochs": 1})
+    classifier_line(folder)
     spec = folder / "toy.yaml"
     assert main(["run", str(spec), "--set", "export.alias=production"]) == 0
     return spec
