@@ -49,9 +49,9 @@ class TrainStream:
         self._block = read_block(store, dataset, "train", rows=rows, columns=self._columns)
 
     def dataset(self, start: Cursor, *, stop_epoch: int) -> Any:
-        """All batches from the cursor up to, not including, an epoch.
+        """All batches from the cursor up to, not including, an epoch, as one iteration.
 
-        One iterator for all epochs: making a new one for each costs more than a short epoch.
+        Making an iterator for each epoch costs more than a short epoch takes.
 
         Returns:
             A `tf.data.Dataset` of (features, label).
@@ -59,15 +59,25 @@ class TrainStream:
 
         def batches() -> Iterator[Batch]:
             for epoch in range(start.epoch, stop_epoch):
-                yield from epoch_batches(
-                    self._block,
-                    self.order,
-                    epoch=epoch,
-                    first_step=start.step if epoch == start.epoch else 0,
-                    lanes=self._lanes,
-                )
+                yield from self._epoch(epoch, start.step if epoch == start.epoch else 0)
 
         return _tf_dataset(batches, self._columns)
+
+    def dataset_by_epoch(self, start_epoch: int, *, stop_epoch: int) -> Any:
+        """The same, each iteration being the next whole epoch."""
+        epochs = iter(range(start_epoch, stop_epoch))
+
+        def batches() -> Iterator[Batch]:
+            # Runs when the first batch is asked for, so an iterator that `fit` makes and drops
+            # takes no epoch.
+            yield from self._epoch(next(epochs), 0)
+
+        return _of_length(_tf_dataset(batches, self._columns), self.order.steps_per_epoch)
+
+    def _epoch(self, epoch: int, first_step: int) -> Iterator[Batch]:
+        return epoch_batches(
+            self._block, self.order, epoch=epoch, first_step=first_step, lanes=self._lanes
+        )
 
 
 def validation_stream(

@@ -140,14 +140,15 @@ def _fit(
                 **options,
             )
         start = following
-    if start.epoch < stop_epoch:
-        model.fit(
-            stream.dataset(start, stop_epoch=stop_epoch),
-            steps_per_epoch=steps,
-            initial_epoch=start.epoch,
-            epochs=stop_epoch,
-            **options,
-        )
+    if start.epoch == stop_epoch:
+        return
+    if steps % model.steps_per_execution == 0:
+        options["steps_per_epoch"] = steps
+        data = stream.dataset(start, stop_epoch=stop_epoch)
+    else:
+        # `fit` rounds steps_per_epoch up to whole executions, into the next epoch's batches.
+        data = stream.dataset_by_epoch(start.epoch, stop_epoch=stop_epoch)
+    model.fit(data, initial_epoch=start.epoch, epochs=stop_epoch, **options)
 
 
 @contextmanager

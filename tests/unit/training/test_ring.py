@@ -2,33 +2,16 @@
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.rings import with_ring
 
 from shardline.errors import TrainingError
 from shardline.training.exchange import Alone
-from shardline.training.ring import Listener, TcpRing
-
-
-def with_ring(world_size, body):
-    """Run `body(ring)` on every rank, each in a thread of its own; results by rank."""
-    token = os.urandom(32)
-    listeners = [Listener("127.0.0.1") for _ in range(world_size)]
-    addresses = [listener.address for listener in listeners]
-
-    def rank_body(rank):
-        ring = TcpRing(rank, addresses=addresses, listener=listeners[rank], token=token)
-        try:
-            return body(ring)
-        finally:
-            ring.close()
-
-    with ThreadPoolExecutor(world_size) as pool:
-        return list(pool.map(rank_body, range(world_size)))
+from shardline.training.ring import Listener
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 4])
