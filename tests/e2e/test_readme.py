@@ -1,0 +1,110 @@
+"""The README's code blocks do what the page says, from top to bottom, in a copy of the examples."""
+
+import ast
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.e2e.commands import EXAMPLES, ROOT, environment
+
+from shardline.artifacts.registry import resolve
+from shardline.data.manifest import load_dataset
+from shardline.data.prepare import prepare_dataset
+from shardline.model.builder import build_model
+from shardline.model.code import collect_code
+from shardline.progress import SilentProgress
+from shardline.spec import load_spec
+from shardline.store import Store, open_store
+
+DEADLINE_S = 280
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language):
+    """The page's code blocks in one language."""
+    return [
+        text for name, text in BLOCK.findall((ROOT / "README.md").read_text()) if name == language
+    ]
+
+
+def defines_builder(block):
+    """Whether a Python block is a `model.py`."""
+    return any(isinstance(node, ast.FunctionDef) for node in ast.parse(block).body)
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """A folder with the examples as they are in the repository, on a port that is free."""
+    folder = tmp_path_factory.mktemp("readme")
+    skipped = shutil.ignore_patterns("store", "raw", "__*")
+    shutil.copytree(EXAMPLES, folder / "examples", ignore=skipped)
+    for spec in folder.glob("examples/*/*.yaml"):
+        spec.write_text(spec.read_text().replace("port: 8000", "port: 0"))
+    return folder
+
+
+def run(command, folder):
+    """A command in the copy, with the commands of this Python first on PATH."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(PATH=path),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+    return done.stdout
+
+
+def test_readme_has_no_block_that_no_test_looks_at():
+    assert {name for name, _ in all_blocks()} <= {"", "sh", "python", "yaml"}
+    assert len(blocks("sh")) >= 2
+    assert len(blocks("yaml")) >= 1
+    assert {defines_builder(block) for block in blocks("python")} == {True, False}
+
+
+@pytest.mark.timeout(2 * DEADLINE_S)
+def test_readme_python_and_commands_run_from_top_to_bottom(copy):
+    (program,) = [block for block in blocks("python") if not defines_builder(block)]
+    printed = ast.literal_eval(run([sys.executable, "-c", program], copy))
+    assert printed["predictions"][0][0] == pytest.approx(212, abs=1)
+
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    commands = [shlex.split(line, comments=True) for line in lines]
+    assert {command[0] for command in commands} == {"make", "shardline"}
+    for command in commands:
+        # `make test` is this very run, and `make quickstart` has a test of its own.
+        run(
+            [*command, "-n"] if command[0] == "make" else command,
+            ROOT if command[0] == "make" else copy,
+        )
+    store = Store(f"file://{copy}/examples/celsius/store")
+    assert resolve(store, "celsius", alias="production").version >= 1
+
+
+def test_readme_spec_and_builder_make_a_model_of_the_digits(copy):
+    (text,) = blocks("yaml")
+    (builder,) = [block for block in blocks("python") if defines_builder(block)]
+    folder = copy / "page"
+    folder.mkdir()
+    (folder / "page.yaml").write_text(text)
+    (folder / "model.py").write_text(builder)
+    run([sys.executable, "examples/digits/make_raw.py", "page/raw"], copy)
+    spec = load_spec(folder / "page.yaml")
+    assert yaml.safe_load(text)["name"] == spec.name == "digits"
+    store = open_store(spec.store)
+    result = prepare_dataset(spec, store=store, clock=lambda: 0.0, progress=SilentProgress())
+    assert result.rows_kept == 1797
+    dataset = load_dataset(store, result.dataset, result.version)
+    model = build_model(collect_code(spec), spec, dataset)
+    assert model.compiled
+    assert model.output_shape == (None, 10)
