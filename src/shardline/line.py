@@ -69,6 +69,7 @@ def validate(spec: Spec) -> ValidateResult:
     Raises:
         InputError: One of them is missing or malformed.
     """
+    spec = spec.located()
     files = list_source(spec.data.source, base=spec.base)
     code = collect_code(spec)
     return ValidateResult(
@@ -87,6 +88,7 @@ def prepare(spec: Spec) -> PrepareResult:
         DataError: The source cannot become a dataset.
         StoreError: The store cannot be written.
     """
+    spec = spec.located()
     store = open_store(spec.store)
     with show_progress("prepare", unit="rows") as progress:
         result = prepare_dataset(spec, store=store, clock=time.time, progress=progress)
@@ -106,6 +108,7 @@ def train(spec: Spec, *, address: str | None = None, restart: bool = False) -> T
         InputError: Dataset, builder, spec or cluster do not fit together.
         TrainingError: The workers failed more often than `train.max_failures` allows.
     """
+    spec = spec.located()
     store = open_store(spec.store)
     dataset = load_dataset(store, spec.name)
     code = collect_code(spec)
@@ -122,6 +125,7 @@ def evaluate(spec: Spec, *, address: str | None = None) -> EvaluateResult:
         NotFoundError: The run has no checkpoint.
         DataError: No rows are held out.
     """
+    spec = spec.located()
     store, code = open_store(spec.store), collect_code(spec)
     return evaluate_run(store, spec, code, run=_on_worker(address))
 
@@ -134,6 +138,7 @@ def export(spec: Spec, *, address: str | None = None) -> ExportResult:
         ParityError: The frozen model answers differently; there is no version.
         GateError: The version exists, but does not pass the gate; the alias stays.
     """
+    spec = spec.located()
     store, code = open_store(spec.store), collect_code(spec)
     return export_run(store, spec, code, run=_on_worker(address))
 
@@ -145,6 +150,7 @@ def promote(spec: Spec, *, version: int | None = None, alias: str | None = None)
         NotFoundError: There is no such version.
         GateError: It does not pass.
     """
+    spec = spec.located()
     record = promote_version(open_store(spec.store), spec, version=version, alias=alias)
     return PromoteResult(model=record.model, alias=record.alias, version=record.version)
 
@@ -156,6 +162,7 @@ def score(spec: Spec, *, address: str | None = None) -> ScoreResult:
         InputError: There is no such model, the input does not fit it, or more of its rows were
             rejected than `score.max_rejected` allows.
     """
+    spec = spec.located()
     store = open_store(spec.store)
     model = resolve(store, spec.model_name, alias=spec.export.alias)
     plan = plan_job(spec, store=store, model=model)
@@ -167,6 +174,7 @@ def score(spec: Spec, *, address: str | None = None) -> ScoreResult:
 
 def run(spec: Spec, *, address: str | None = None) -> RunResult:
     """The whole line up to the alias: prepare, train, evaluate, export, on one Ray session."""
+    spec = spec.located()
     validate(spec)
     open_store(spec.store)
     with ThreadPoolExecutor(1) as pool:
@@ -188,6 +196,7 @@ def serve(spec: Spec, *, address: str | None = None) -> Iterator[Endpoint]:
         InputError: There is no such model, or the port is taken; nothing has started.
         ServingError: The endpoint did not come up.
     """
+    spec = spec.located()
     store = open_store(spec.store)
     manifest = resolve(store, spec.model_name, alias=spec.export.alias)
     section = check_endpoint(spec.serve)

@@ -5,13 +5,15 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import PrivateAttr, model_validator
+from pydantic import PrivateAttr, ValidationError, model_validator
 
+from shardline.errors import SpecError
 from shardline.spec.base import Name, Section
 from shardline.spec.data import DataSpec
 from shardline.spec.locations import absolute
 from shardline.spec.model import ModelSpec
 from shardline.spec.output import ExportSpec, ScoreSpec, ServeSpec
+from shardline.spec.problems import problems_of
 from shardline.spec.train import TrainSpec
 
 
@@ -29,6 +31,17 @@ class Spec(Section):
     score: ScoreSpec = ScoreSpec()
     serve: ServeSpec = ServeSpec()
     _base: Path = PrivateAttr(default_factory=Path.cwd)
+
+    def __init__(self, **values: Any) -> None:
+        """Check the values.
+
+        Raises:
+            SpecError: One sentence per problem.
+        """
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SpecError(problems_of(error, Spec)) from error
 
     @model_validator(mode="before")
     @classmethod
@@ -57,6 +70,14 @@ class Spec(Section):
         """Sha256 of the resolved spec."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def located(self) -> Self:
+        """The same spec with absolute locations; one made in Python counts from where it was made.
+
+        Raises:
+            SpecError: A location has an unknown scheme.
+        """
+        return self.located_at(self._base)
 
     def located_at(self, base: Path) -> Self:
         """The same spec with every relative location made absolute against `base`."""
