@@ -26,11 +26,14 @@ DEADLINE_S = 280
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+def all_blocks():
+    """Language and text of every code block."""
+    return BLOCK.findall((ROOT / "README.md").read_text())
+
+
 def blocks(language):
     """The page's code blocks in one language."""
-    return [
-        text for name, text in BLOCK.findall((ROOT / "README.md").read_text()) if name == language
-    ]
+    return [text for name, text in all_blocks() if name == language]
 
 
 def defines_builder(block):
