@@ -134,3 +134,20 @@ def test_train_interrupted_by_ctrl_c_leaves_nothing_behind_and_continues(tmp_pat
     assert [entry["epoch"] for entry in done.json["history"]] == [0, 1, 2, 3, 4]
     steps = list_checkpoints(store, "toy")[-1].step
     assert len(marks.read_text()) == steps - continued_from < steps
+
+
+def test_train_terminated_says_so_and_leaves_nothing_behind(tmp_path):
+    classifier_line(tmp_path)
+    spec, store = tmp_path / "toy.yaml", Store(f"file://{tmp_path}/store")
+    assert run_process("prepare", spec).code == 0
+
+    mark = uuid.uuid4().hex
+    with Terminal([*SHARDLINE, "train", str(spec)], mark=mark) as terminal:
+        terminal.read_until(lambda: store.exists("runs/toy/run.json"))
+        terminal.process.terminate()
+        terminal.read_until(lambda: False)
+        assert terminal.process.wait(DEADLINE_S) == 143, terminal.seen[-2000:]
+        assert processes_with(f"TEST_MARK={mark}") == {}
+    assert terminal.seen.splitlines()[-1] == (
+        "terminated; the same command continues where this one stopped."
+    )
