@@ -64,6 +64,10 @@ class StoreError(InputError):
     """The store cannot be used as configured: address, permission or missing conditional writes."""
 
 
+class ConditionError(StoreError):
+    """The store refused a conditional write, or what else was in that request."""
+
+
 class StoreUnavailableError(ShardlineError):
     """The store did not answer, or answered with a passing fault."""
 

@@ -45,6 +45,11 @@ class LocalBytes:
                 os.link(finished, self.root / key)
             except FileExistsError:
                 return False
+            except OSError as error:
+                raise StoreError(
+                    f"cannot make hard links in {self.root}: {error.strerror}; "
+                    "set store to a folder on a file system that has them."
+                ) from error
             return True
 
     def compare_and_swap(self, key: str, data: bytes, version: str) -> bool:
@@ -86,6 +91,10 @@ class LocalBytes:
         from pyarrow.fs import LocalFileSystem
 
         return LocalFileSystem(), str(self.root)
+
+    def arrow_uri(self, key: str) -> str:
+        """The path."""
+        return str(self.root / key)
 
     def _folder_of(self, prefix: str) -> Path:
         return self.root / prefix.rpartition("/")[0]

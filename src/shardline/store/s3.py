@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
-from shardline.errors import NotFoundError, StoreError, StoreUnavailableError
+from shardline.errors import ConditionError, NotFoundError, StoreError, StoreUnavailableError
 
 if TYPE_CHECKING:  # stubs only; the runtime import is below, where it is first needed
     from mypy_boto3_s3 import S3Client
@@ -88,6 +88,15 @@ class S3Bytes:
         """Arrow's S3 filesystem with the same endpoint and credentials, and the root path."""
         return _arrow_filesystem(), "/".join(part for part in (self.bucket, self.prefix) if part)
 
+    def arrow_uri(self, key: str) -> str:
+        """The URI with the endpoint, which Arrow does not take from the environment."""
+        options = {"endpoint_override": "", "scheme": "https"}
+        endpoint = urlsplit(_endpoint() or "")
+        if endpoint.netloc:
+            options = {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme}
+        query = urlencode({name: value for name, value in options.items() if value})
+        return f"{self._uri(key)}?{query}"
+
     def _put_on_condition(self, key: str, data: bytes, condition: dict[str, str]) -> bool:
         from botocore.exceptions import ClientError
 
@@ -106,6 +115,8 @@ class S3Bytes:
                         return False
                     if status == 409:
                         continue
+                    if status in (400, 501):  # what servers say that do not know the condition
+                        raise self._condition_error(key, error.response) from error
                     raise
                 return True
         raise StoreUnavailableError(f"writers of {self._uri(key)} kept conflicting; run it again.")
@@ -151,7 +162,23 @@ class S3Bytes:
                 f"{self._uri(key)} refused this identity ({code}); check the credentials and "
                 "that they may read and write this prefix."
             )
-        return StoreUnavailableError(f"{self._uri(key)} answered {status} {code}; run it again.")
+        if _is_passing(status, code):
+            return StoreUnavailableError(
+                f"{self._uri(key)} answered {status} {code}; run it again."
+            )
+        return StoreError(
+            f"{self._uri(key)} answered {status} {code}; check `store` and the endpoint, region "
+            "and credentials it is reached with."
+        )
+
+    def _condition_error(self, key: str, response: Any) -> Exception:
+        error = self._client_error(key, response)
+        return ConditionError(str(error)) if isinstance(error, StoreError) else error
+
+
+def _is_passing(status: int, code: str) -> bool:
+    """Whether waiting may mend it. S3 reports an upload that stalled as 400 RequestTimeout."""
+    return (status >= 500 and status != 501) or status == 429 or code == "RequestTimeout"
 
 
 def _endpoint() -> str | None:

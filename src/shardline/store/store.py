@@ -9,9 +9,9 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Never, Protocol
 
-from shardline.errors import IntegrityError, StoreError
+from shardline.errors import ConditionError, IntegrityError, StoreError
 from shardline.spec.locations import local_path
 from shardline.store.local import LocalBytes
 from shardline.store.s3 import S3Bytes
@@ -66,6 +66,10 @@ class Bytes(Protocol):
 
     def filesystem(self) -> tuple[Any, str]:
         """Arrow filesystem and root path."""
+        ...
+
+    def arrow_uri(self, key: str) -> str:
+        """URI for Arrow, without credentials."""
         ...
 
 
@@ -131,8 +135,15 @@ class Store:
             self.delete(entry.key)
 
     def filesystem(self) -> tuple[Any, str]:
-        """A `pyarrow.fs.FileSystem` and the root path in it, for Arrow readers and Ray."""
+        """A `pyarrow.fs.FileSystem` and the root path in it, for Arrow readers."""
         return self._bytes.filesystem()
+
+    def arrow_uri(self, key: str) -> str:
+        """A location that any process can hand to Arrow, with credentials of its own.
+
+        A pickled `S3FileSystem` would carry this process's secrets with it.
+        """
+        return self._bytes.arrow_uri(key)
 
     def upload_folder(self, folder: Path, key: str) -> None:
         """Write every file below `folder` to `key/RELATIVE`."""
@@ -146,6 +157,14 @@ class Store:
             StoreError: It does not; without them two writers could both believe they committed.
         """
         mine = os.urandom(8).hex().encode()
+        try:
+            self._probe_conditions(mine)
+        except ConditionError:
+            # A request that is at fault in another way fails without its condition, too.
+            self.write(PROBE_KEY, mine)
+            self._refuse("conditional writes are not supported")
+
+    def _probe_conditions(self, mine: bytes) -> None:
         self.put_if_absent(PROBE_KEY, mine)
         if self.put_if_absent(PROBE_KEY, mine):
             self._refuse("a conditional write (If-None-Match: *) replaced an existing object")
@@ -154,7 +173,7 @@ class Store:
         if moved and self.compare_and_swap(PROBE_KEY, os.urandom(8), version="0" * 32):
             self._refuse("a write with an outdated If-Match version was accepted")
 
-    def _refuse(self, reason: str) -> None:
+    def _refuse(self, reason: str) -> Never:
         raise StoreError(
             f"store {self.uri} cannot be used: {reason}; choose a server with conditional writes."
         )

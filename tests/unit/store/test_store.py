@@ -1,11 +1,14 @@
+import errno
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pyarrow.parquet as pq
 import pytest
 
-from shardline.errors import IntegrityError, NotFoundError, StoreError
-from shardline.store import Marker, Store, commit_marker, open_store, read_marker, read_verified
+from shardline.errors import IntegrityError, NotFoundError, StoreError, StoreUnavailableError
+from shardline.store import Marker, Store, commit_marker, open_store, read_marker, read_verified, s3
 from shardline.store import store as store_module
 
 
@@ -192,6 +195,86 @@ def test_open_store_that_ignores_conditions_is_refused(tmp_path, monkeypatch, ig
     )
     with pytest.raises(StoreError, match=sentence):
         open_store(f"file://{tmp_path}")
+
+
+@pytest.fixture
+def s3_answering(s3_environment, monkeypatch):
+    """Point the client at a server that answers writes, plain and conditional, as it is told."""
+    servers = []
+    monkeypatch.setattr(s3, "MAX_ATTEMPTS", 1)
+
+    def start(*, plain, conditional):
+        class Answers(BaseHTTPRequestHandler):
+            def do_PUT(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                status, code = conditional if "If-None-Match" in self.headers else plain
+                body = f"<Error><Code>{code}</Code></Error>".encode() if status != 200 else b""
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("answer", [(501, "NotImplemented"), (400, "InvalidArgument")])
+def test_open_store_that_refuses_conditions_says_so(s3_answering, answer):
+    s3_answering(plain=(200, ""), conditional=answer)
+    with pytest.raises(StoreError) as refused:
+        open_store("s3://bucket/root")
+    assert refused.value.message == (
+        "store s3://bucket/root cannot be used: conditional writes are not supported; "
+        "choose a server with conditional writes."
+    )
+
+
+@pytest.mark.parametrize("answer", [(400, "ExpiredToken"), (301, "PermanentRedirect")])
+def test_open_store_that_refuses_every_write_shows_its_answer(s3_answering, answer):
+    s3_answering(plain=answer, conditional=answer)
+    with pytest.raises(StoreError) as refused:
+        open_store("s3://bucket/root")
+    assert refused.value.message == (
+        f"s3://bucket/root/.shardline/probe answered {answer[0]} {answer[1]}; check `store` and "
+        "the endpoint, region and credentials it is reached with."
+    )
+
+
+@pytest.mark.parametrize(
+    "answer", [(503, "SlowDown"), (429, "TooManyRequests"), (400, "RequestTimeout")]
+)
+def test_write_that_may_pass_later_is_retryable(s3_answering, answer):
+    s3_answering(plain=answer, conditional=answer)
+    store = Store("s3://bucket/root")
+    for write in (store.write, store.put_if_absent):
+        with pytest.raises(StoreUnavailableError) as failed:
+            write("key", b"")
+        assert failed.value.message == (
+            f"s3://bucket/root/key answered {answer[0]} {answer[1]}; run it again."
+        )
+
+
+def test_open_store_without_hard_links_names_the_folder(tmp_path, monkeypatch):
+    def link(*_):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(StoreError) as refused:
+        open_store(f"file://{tmp_path}/store")
+    assert refused.value.message == (
+        f"cannot make hard links in {tmp_path}/store: Operation not permitted; "
+        "set store to a folder on a file system that has them."
+    )
 
 
 def test_open_store_below_a_regular_file_raises_store_error(tmp_path):
