@@ -13,6 +13,7 @@ from shardline.progress import SilentProgress
 from shardline.spec import load_spec
 from shardline.store import open_store
 from shardline.training.driver import train_model
+from shardline.training.worker import WorkerTask
 
 CLASSIFIER = """
 import os
@@ -77,9 +78,8 @@ def prepared(spec):
     return load_dataset(store, spec.name)
 
 
-def trained(spec):
+def trained(spec, **options):
     """The result of training on the prepared dataset with the Ray that is connected."""
     store = open_store(spec.store)
-    dataset = load_dataset(store, spec.name)
-    code = collect_code(spec)
-    return train_model(spec, store=store, dataset=dataset, code=code, progress=SilentProgress())
+    task = WorkerTask(spec, load_dataset(store, spec.name), collect_code(spec))
+    return train_model(task, store=store, progress=SilentProgress(), **options)

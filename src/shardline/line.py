@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +28,7 @@ from shardline.serving.endpoint import Endpoint, check_endpoint, start_endpoint
 from shardline.spec import Spec
 from shardline.store import open_store
 from shardline.training.driver import TrainResult, train_model
-from shardline.training.run import discard_run
+from shardline.training.worker import WorkerTask
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def train(spec: Spec, *, address: str | None = None, restart: bool = False) -> T
     Args:
         spec: The line.
         address: A running Ray cluster; left out, `RAY_ADDRESS` or a Ray of this process's own.
-        restart: Discard the run's checkpoints first.
+        restart: Discard the run's checkpoints first, once everything is known to fit.
 
     Raises:
         InputError: Dataset, builder, spec or cluster do not fit together.
@@ -111,11 +110,9 @@ def train(spec: Spec, *, address: str | None = None, restart: bool = False) -> T
     spec = spec.located()
     store = open_store(spec.store)
     dataset = load_dataset(store, spec.name)
-    code = collect_code(spec)
-    if restart:
-        discard_run(store, spec.run_name)
+    task = WorkerTask(spec, dataset, collect_code(spec))
     with session(address=address), show_progress("train", unit="rows") as progress:
-        return train_model(spec, store=store, dataset=dataset, code=code, progress=progress)
+        return train_model(task, store=store, progress=progress, restart=restart)
 
 
 def evaluate(spec: Spec, *, address: str | None = None) -> EvaluateResult:
@@ -177,15 +174,12 @@ def run(spec: Spec, *, address: str | None = None) -> RunResult:
     spec = spec.located()
     validate(spec)
     open_store(spec.store)
-    with ThreadPoolExecutor(1) as pool:
-        # Ray takes 5 s to start and leaves a core idle meanwhile.
-        preparing = pool.submit(prepare, spec)
-        with session(address=address):
-            prepared = preparing.result()
-            trained = train(spec)
-            holds_out = any(prepared.splits.get(name) for name in ("test", "validation"))
-            evaluated = evaluate(spec) if holds_out else None
-            return RunResult(prepared, trained, evaluated, export(spec))
+    prepared = prepare(spec)
+    with session(address=address):
+        trained = train(spec)
+        holds_out = any(prepared.splits.get(name) for name in ("test", "validation"))
+        evaluated = evaluate(spec) if holds_out else None
+        return RunResult(prepared, trained, evaluated, export(spec))
 
 
 @contextmanager

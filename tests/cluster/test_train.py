@@ -89,3 +89,11 @@ def test_train_more_workers_than_the_cluster_holds_is_refused_before_anything_st
     with pytest.raises(ResourceError, match=r"16 workers"):
         trained(spec)
     assert not list(Store(spec.store).scan("runs/big/ray"))
+
+
+def test_train_restart_that_cannot_start_discards_nothing(alone):
+    folder, spec, _ = alone
+    before = list(Store(spec.store).scan("runs/toy/"))
+    with pytest.raises(ResourceError):
+        trained(classifier_line(folder, **{"train.workers": 16}), restart=True)
+    assert list(Store(spec.store).scan("runs/toy/")) == before

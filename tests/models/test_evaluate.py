@@ -136,9 +136,9 @@ def test_evaluation_of_other_weights_is_replaced(regression):
     assert key == "runs/tiny/evaluations/step-00000003-v1.json"
     edited = json.loads(store.read(key)) | {"checkpoint_digest": "other"}
     store.write(key, json.dumps(edited).encode())
-    digest = candidate.code.digest
-    assert find_evaluation(store, checkpoint, candidate.dataset, code_digest=digest) is None
+    digest = candidate.builder_digest
+    assert find_evaluation(store, checkpoint, candidate.dataset, builder_digest=digest) is None
     evaluate_run(store, candidate.spec, candidate.code, run=run_here)
-    found = find_evaluation(store, checkpoint, candidate.dataset, code_digest=digest)
+    found = find_evaluation(store, checkpoint, candidate.dataset, builder_digest=digest)
     assert found.checkpoint_digest == find_checkpoint(store, "tiny").digest
-    assert find_evaluation(store, checkpoint, candidate.dataset, code_digest="other") is None
+    assert find_evaluation(store, checkpoint, candidate.dataset, builder_digest="other") is None

@@ -11,6 +11,7 @@ from shardline.training.exchange import Alone
 from shardline.training.replicas import (
     average_statistics,
     check_same_start,
+    check_still_equal,
     refuse_false_synchronisation,
 )
 
@@ -51,6 +52,46 @@ def test_statistics_that_differ_become_their_mean_and_weights_stay():
         np.testing.assert_array_equal(model.layers[0].moving_mean, [0.5, 1.0, 5.0])
         for weight, expected in zip(model.trainable_variables, before, strict=True):
             np.testing.assert_array_equal(weight, expected)
+
+
+def test_weights_that_drifted_apart_are_named():
+    models = [normalising(), normalising()]
+    with_ring(2, lambda ring: check_still_equal(models[ring.rank], ring))
+    models[1].layers[1].bias.assign([0.5])
+
+    def body(ring):
+        with pytest.raises(ModelError, match=r"variable 'sequential/dense/bias' differs between"):
+            check_still_equal(models[ring.rank], ring)
+        return True
+
+    assert all(with_ring(2, body))
+
+
+def test_validation_with_fewer_rows_than_workers_reaches_every_log():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(9, 3)).astype("float32"), rng.normal(size=(9, 1)).astype("float32")
+    models = [normalising(), normalising()]
+
+    def body(ring):
+        model = models[ring.rank]
+        callback = GlobalMetrics(ring)
+        callback.set_model(model)
+        callback.on_epoch_begin(0)
+        rows = slice(0, 0) if ring.rank == 0 else slice(0, 9)
+        model.evaluate(x, y, verbose=0)  # the variables of metrics exist by then
+        callback.on_test_begin()
+        model.reset_metrics()
+        logs = (
+            {} if ring.rank == 0 else model.evaluate(x[rows], y[rows], return_dict=True, verbose=0)
+        )
+        callback.on_test_end(logs)
+        epoch_logs = {f"val_{name}": value for name, value in logs.items()}
+        callback.on_epoch_end(0, epoch_logs)
+        return {name: value for name, value in epoch_logs.items() if name.startswith("val_")}
+
+    first, second = with_ring(2, body)
+    assert first == second
+    assert first.keys() == {"val_loss", "val_mae", "val_root_mean_squared_error"}
 
 
 def test_synchronised_normalisation_is_refused_on_several_workers_only():

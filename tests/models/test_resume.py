@@ -5,7 +5,6 @@ import pytest
 from tests.lines import classifier_line, prepared
 
 from shardline.artifacts.checkpoint import (
-    TENSORS_NAME,
     delete_checkpoints,
     list_checkpoints,
     read_tensors,
@@ -13,6 +12,7 @@ from shardline.artifacts.checkpoint import (
 from shardline.data.manifest import load_dataset
 from shardline.errors import SpecError
 from shardline.model.code import collect_code
+from shardline.spec import load_spec
 from shardline.store import Store
 from shardline.training.run import begin_run
 from shardline.training.worker import WorkerTask, train_worker
@@ -34,12 +34,6 @@ def line_at(folder, compiled_with):
     model.write_text(
         model.read_text().replace("optimizer=keras.optimizers.Adam(0.01)", compiled_with)
     )
-    return classifier_line_kept(folder)
-
-
-def classifier_line_kept(folder):
-    from shardline.spec import load_spec
-
     return load_spec(folder / "toy.yaml", overrides=[f"{k}={v}" for k, v in OPTIONS.items()])
 
 
@@ -82,13 +76,38 @@ def test_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, caplog):
     store = Store(spec.store)
     checkpoints = list_checkpoints(store, spec.run_name)
     delete_checkpoints(store, checkpoints[3:])
-    torn = f"{checkpoints[2].key}/{TENSORS_NAME}"
+    torn = checkpoints[2].tensors_key
     store.write(torn, store.read(torn)[:-100])
 
     run(spec)
     assert "falling back to an earlier checkpoint" in caplog.text
     for name, array in end_state(spec).items():
         np.testing.assert_array_equal(array, expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize("every_steps", [13, 100])
+def test_moving_averages_reach_the_last_checkpoint_whenever_others_are_due(tmp_path, every_steps):
+    line_at(tmp_path, VARIANTS["averaged"])
+    options = {**OPTIONS, "train.checkpoint.every_steps": every_steps}
+    spec = load_spec(tmp_path / "toy.yaml", overrides=[f"{k}={v}" for k, v in options.items()])
+    prepared(spec)
+    run(spec)
+    found = end_state(spec)
+    kernel = next(array for name, array in found.items() if name.endswith("dense/kernel"))
+    (average,) = (a for n, a in found.items() if "optimizer" in n and "kernel_average" in n
+                  and a.shape == kernel.shape)  # fmt: skip
+    np.testing.assert_array_equal(kernel, average)
+
+
+def test_misspelled_monitor_is_refused_with_what_there_is(tmp_path):
+    spec = classifier_line(
+        tmp_path, **OPTIONS, **{"train.checkpoint.monitor": {"metric": "val_acuracy"}}
+    )
+    dataset = prepared(spec)
+    outcome = train_worker({"task": WorkerTask(spec, dataset, collect_code(spec))})
+    assert "'val_acuracy' is not among the logs of an epoch; use one of accuracy, loss, val_" in (
+        str(outcome.refusal)
+    )
 
 
 def test_begin_run_with_other_code_is_refused_once_something_was_trained(tmp_path):

@@ -1,5 +1,7 @@
 """A checkpoint with everything that its model is rebuilt from: what is evaluated and exported."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +29,11 @@ class Candidate:
     dataset: DatasetManifest
     checkpoint: CheckpointManifest
 
+    @property
+    def builder_digest(self) -> str:
+        """Sha256 of what turns weights into answers and metrics: the code and its parameters."""
+        return hashlib.sha256(f"{self.code.digest} {recipe_digest(self.spec)}".encode()).hexdigest()
+
 
 @dataclass(frozen=True)
 class RestoredModel:
@@ -36,6 +43,12 @@ class RestoredModel:
     """The user's compiled `keras.Model`."""
     inputs: tuple[Column, ...]
     """The columns it takes."""
+
+
+def recipe_digest(spec: Spec) -> str:
+    """Sha256 of what the spec adds to checkpoint, code and dataset: the builder's parameters."""
+    section = spec.model.model_dump(mode="json")
+    return hashlib.sha256(json.dumps(section, sort_keys=True).encode()).hexdigest()
 
 
 def find_candidate(store: Store, spec: Spec, code: ModelCode) -> Candidate:

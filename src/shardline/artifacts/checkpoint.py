@@ -1,6 +1,8 @@
 """Checkpoints: all state that training continues from, committed by a marker written last."""
 
 import hashlib
+import logging
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,8 +13,9 @@ from shardline.errors import IntegrityError, NotFoundError
 from shardline.spec.train import MonitorSpec
 from shardline.store import Marker, Store, commit_marker, read_marker, read_verified
 
+logger = logging.getLogger(__name__)
+
 MARKER_NAME = "checkpoint.json"
-TENSORS_NAME = "tensors.safetensors"
 EpochLogs = dict[str, int | float]
 """`epoch` and the metrics of one epoch, over all workers' rows."""
 Tensors = Mapping[str, Any]
@@ -52,8 +55,13 @@ class CheckpointManifest(Marker):
 
     @property
     def digest(self) -> str:
-        """Identifies the content of the tensors."""
-        return self.files[TENSORS_NAME]
+        """Sha256 of the tensors' file."""
+        return next(iter(self.files.values()))
+
+    @property
+    def tensors_key(self) -> str:
+        """Where the tensors are."""
+        return f"{self.key}/{next(iter(self.files))}"
 
 
 def checkpoint_key(run: str, step: int) -> str:
@@ -62,14 +70,18 @@ def checkpoint_key(run: str, step: int) -> str:
 
 
 def write_checkpoint(store: Store, manifest: CheckpointManifest, tensors: Tensors) -> None:
-    """Write the tensors, then commit. A checkpoint of the same step that exists is kept."""
+    """Write the tensors, then commit; a committed checkpoint of the same step is kept as it is.
+
+    The file is named after its content, so that a second writer of the step, with bits of its own,
+    cannot change the one that a marker promises.
+    """
     from safetensors.numpy import save
 
     data = save(dict(tensors))
-    store.write(f"{manifest.key}/{TENSORS_NAME}", data)
-    complete = manifest.model_copy(
-        update={"files": {TENSORS_NAME: hashlib.sha256(data).hexdigest()}}
-    )
+    digest = hashlib.sha256(data).hexdigest()
+    name = f"tensors-{digest[:16]}.safetensors"
+    store.write(f"{manifest.key}/{name}", data)
+    complete = manifest.model_copy(update={"files": {name: digest}})
     commit_marker(store, f"{manifest.key}/{MARKER_NAME}", complete)
 
 
@@ -81,7 +93,7 @@ def read_tensors(store: Store, manifest: CheckpointManifest) -> dict[str, Any]:
     """
     from safetensors.numpy import load
 
-    data = read_verified(store, f"{manifest.key}/{TENSORS_NAME}", sha256=manifest.digest)
+    data = read_verified(store, manifest.tensors_key, sha256=manifest.digest)
     tensors: dict[str, Any] = load(data)
     return tensors
 
@@ -91,9 +103,11 @@ def list_checkpoints(store: Store, run: str) -> list[CheckpointManifest]:
     folder = f"runs/{run}/checkpoints"
     found = []
     for name in store.list_folders(folder):
-        key = f"{folder}/{name}/{MARKER_NAME}"
-        if store.exists(key):
-            found.append(read_marker(store, key, CheckpointManifest))
+        try:
+            marker = read_marker(store, f"{folder}/{name}/{MARKER_NAME}", CheckpointManifest)
+        except NotFoundError:
+            continue  # not committed, or just removed by the run's retention
+        found.append(marker)
     return sorted(found, key=lambda manifest: manifest.step)
 
 
@@ -128,7 +142,8 @@ def _score(checkpoint: CheckpointManifest, monitor: MonitorSpec) -> float | None
     """The monitored metric of the epoch that the checkpoint ends; None inside an epoch."""
     if checkpoint.cursor.step or not checkpoint.history:
         return None
-    return checkpoint.history[-1].get(monitor.metric)
+    score = checkpoint.history[-1].get(monitor.metric)
+    return None if score is None or math.isnan(score) else score
 
 
 def superfluous(
@@ -139,6 +154,22 @@ def superfluous(
         return []
     best = best_checkpoint(checkpoints, monitor)
     return [c for c in checkpoints[:-keep] if c.step != best.step]
+
+
+def newest_intact(store: Store, checkpoints: list[CheckpointManifest]) -> CheckpointManifest | None:
+    """The newest checkpoint whose bytes are those that were committed.
+
+    Damaged ones on the way are removed, so that training can commit their steps again.
+    """
+    for checkpoint in reversed(checkpoints):
+        try:
+            read_tensors(store, checkpoint)
+        except (IntegrityError, NotFoundError) as error:
+            logger.warning("falling back to an earlier checkpoint: %s", error)
+            delete_checkpoints(store, [checkpoint])
+            continue
+        return checkpoint
+    return None
 
 
 def delete_checkpoints(store: Store, checkpoints: Iterable[CheckpointManifest]) -> None:

@@ -16,8 +16,8 @@ class EvaluationManifest(Marker):
     run: str
     step: int
     checkpoint_digest: str
-    code_digest: str
-    """The builder decides which metrics there are."""
+    builder_digest: str
+    """Code and parameters of the builder, which decide what is measured."""
     dataset: str
     dataset_version: str
     split: SplitName
@@ -32,15 +32,15 @@ def evaluation_key(checkpoint: CheckpointManifest, dataset: DatasetManifest) -> 
 
 
 def find_evaluation(
-    store: Store, checkpoint: CheckpointManifest, dataset: DatasetManifest, *, code_digest: str
+    store: Store, checkpoint: CheckpointManifest, dataset: DatasetManifest, *, builder_digest: str
 ) -> EvaluationManifest | None:
     """The committed evaluation of exactly these weights and this builder, if there is one."""
     try:
         found = read_marker(store, evaluation_key(checkpoint, dataset), EvaluationManifest)
     except NotFoundError:
         return None
-    wanted = (checkpoint.digest, code_digest)
-    return found if (found.checkpoint_digest, found.code_digest) == wanted else None
+    wanted = (checkpoint.digest, builder_digest)
+    return found if (found.checkpoint_digest, found.builder_digest) == wanted else None
 
 
 def held_out_split(dataset: DatasetManifest) -> SplitName | None:

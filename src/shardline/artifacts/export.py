@@ -1,7 +1,6 @@
 """Checkpoint to model version: built, frozen, proven equal and published, in that order."""
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
 
-from shardline.artifacts.candidate import Candidate, RestoredModel, restored_model
+from shardline.artifacts.candidate import Candidate, RestoredModel, recipe_digest, restored_model
 from shardline.artifacts.clock import Clock, unix_clock
 from shardline.artifacts.evaluation import HELD_OUT, find_evaluation
 from shardline.artifacts.graph_scan import forbidden_ops
@@ -29,7 +28,6 @@ from shardline.data.batches import read_block
 from shardline.data.manifest import DatasetManifest
 from shardline.data.schema import Column, Label
 from shardline.errors import ModelError
-from shardline.spec import Spec
 from shardline.store import Store
 
 MAX_GOLDEN_ROWS = 64
@@ -81,12 +79,6 @@ def export_version(candidate: Candidate, *, clock: Clock = unix_clock) -> Export
         )
         publish(candidate.store, manifest, folder)
     return _result(candidate.store, manifest, reused=False)
-
-
-def recipe_digest(spec: Spec) -> str:
-    """Sha256 of what the spec adds to checkpoint, code and dataset: the builder's parameters."""
-    section = spec.model.model_dump(mode="json")
-    return hashlib.sha256(json.dumps(section, sort_keys=True).encode()).hexdigest()
 
 
 def golden_columns(
@@ -151,7 +143,10 @@ def _lineage(candidate: Candidate) -> Lineage:
 
 def _metrics(candidate: Candidate) -> dict[str, float]:
     found = find_evaluation(
-        candidate.store, candidate.checkpoint, candidate.dataset, code_digest=candidate.code.digest
+        candidate.store,
+        candidate.checkpoint,
+        candidate.dataset,
+        builder_digest=candidate.builder_digest,
     )
     return dict(found.metrics) if found else {}
 

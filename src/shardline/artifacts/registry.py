@@ -13,7 +13,7 @@ from shardline.artifacts.manifest import (
     version_folder,
 )
 from shardline.errors import IntegrityError, NotFoundError
-from shardline.store import Store, commit_marker, read_marker
+from shardline.store import Store, commit_marker, dump_marker, read_marker
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,14 @@ def publish(store: Store, manifest: ModelManifest, folder: Path) -> None:
     """Write a claimed version's files, its marker last.
 
     Raises:
-        IntegrityError: The version exists already.
+        IntegrityError: The version exists already, with another marker.
     """
     # TensorFlow Serving watches the folder and takes a version up when it sees saved_model.pb.
     for path in sorted(manifest.files, key=lambda path: (path == "saved_model.pb", path)):
         store.write(f"{manifest.folder}/{path}", (folder / path).read_bytes())
-    if not commit_marker(store, f"{manifest.folder}/{MARKER_NAME}", manifest):
+    marker = f"{manifest.folder}/{MARKER_NAME}"
+    # A write whose answer was lost is sent again by the client, and then finds itself.
+    if not commit_marker(store, marker, manifest) and store.read(marker) != dump_marker(manifest):
         raise IntegrityError(
             f"{store.uri_of(manifest.folder)} exists already; versions never change: "
             "claim a new one."

@@ -45,7 +45,12 @@ def evaluate_run(
             f"dataset {candidate.dataset.name!r} has no test and no validation rows to evaluate "
             "on; give data.split.fractions a test share and prepare again."
         )
-    found = find_evaluation(store, candidate.checkpoint, candidate.dataset, code_digest=code.digest)
+    found = find_evaluation(
+        store,
+        candidate.checkpoint,
+        candidate.dataset,
+        builder_digest=candidate.builder_digest,
+    )
     if found is None:
         found = run(evaluate_candidate, candidate, split)
     return EvaluateResult(

@@ -36,7 +36,7 @@ def evaluate_candidate(
         run=checkpoint.run,
         step=checkpoint.step,
         checkpoint_digest=checkpoint.digest,
-        code_digest=candidate.code.digest,
+        builder_digest=candidate.builder_digest,
         dataset=dataset.name,
         dataset_version=dataset.version,
         split=split,

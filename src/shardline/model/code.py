@@ -22,6 +22,8 @@ from shardline.spec import Spec
 
 Builder = Callable[..., Any]
 
+_folders: dict[str, tempfile.TemporaryDirectory[str]] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class ModelCode:
@@ -167,19 +169,30 @@ def _is_installed(module: str) -> bool:
 def _import_from(code: ModelCode, module: str) -> ModuleType:
     if not code.files:
         return importlib.import_module(module)
-    folder = Path(tempfile.gettempdir()) / f"shardline-code-{code.digest[:16]}"
+    folder = _laid_out(code)
+    # First of all, and for good: builders may import when they are called.
+    sys.path[:] = [str(folder), *(path for path in sys.path if path != str(folder))]
+    for relative, _ in code.files:
+        # A reused process may hold another builder's module of the same name.
+        sys.modules.pop(_module_name(relative), None)
+    importlib.invalidate_caches()
+    return importlib.import_module(module)
+
+
+def _laid_out(code: ModelCode) -> Path:
+    """A folder with the code that belongs to this process alone, gone when the process is."""
+    if code.digest not in _folders:
+        _folders[code.digest] = tempfile.TemporaryDirectory(prefix="shardline-code-")
+    folder = Path(_folders[code.digest].name)
     for relative, text in code.files:
         file = folder / relative
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
-        # A reused process may hold another builder's module of the same name.
-        sys.modules.pop(".".join(Path(relative).with_suffix("").parts), None)
-    importlib.invalidate_caches()
-    sys.path.insert(0, str(folder))
-    try:
-        return importlib.import_module(module)
-    finally:
-        sys.path.remove(str(folder))
+    return folder
+
+
+def _module_name(relative: str) -> str:
+    return ".".join(Path(relative).with_suffix("").parts).removesuffix(".__init__")
 
 
 def _digest(*parts: str) -> str:

@@ -7,10 +7,11 @@ import keras
 
 from shardline.artifacts.checkpoint import Cursor, EpochLogs
 from shardline.data.order import Order
+from shardline.errors import SpecError
 from shardline.spec.train import CheckpointSpec
 from shardline.training.exchange import Exchange
 from shardline.training.recorder import Recorder, Snapshot
-from shardline.training.replicas import average_statistics
+from shardline.training.replicas import average_statistics, check_still_equal
 
 
 class GlobalMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no types
@@ -28,24 +29,30 @@ class GlobalMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # keras sh
         self._exchange = exchange
         self._train: dict[str, Any] = {}
         self._validation: dict[str, Any] = {}
+        self._adds_validation = False
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Forget the last epoch."""
         self._train, self._validation = {}, {}
+        self._adds_validation = False
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Validation is about to reset the states: read the training metrics now."""
         self._train = self.states_result()
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Read the validation metrics."""
+        """Read the validation metrics; a worker whose share was empty has no logs of its own."""
         self._validation = self.states_result()
+        self._adds_validation = not logs
         _replace(logs, self._validation)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Replace this worker's numbers by everybody's."""
         _replace(logs, self._train or self.states_result())
-        _replace(logs, {f"val_{name}": value for name, value in self._validation.items()})
+        validation = {f"val_{name}": value for name, value in self._validation.items()}
+        _replace(logs, validation)
+        if self._adds_validation and logs is not None:
+            logs.update(validation)
 
     def states_result(self) -> dict[str, float]:
         """The metrics of the summed states; this worker's own states stay as they are."""
@@ -120,7 +127,10 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
         self._recorder.note_epoch(epoch, entry)
         self._cursor = Cursor(epoch=epoch + 1, step=0)
         self._first_step = 0
-        if self._is_due() or self._is_best():
+        self._check_monitor(entry)
+        # The last epoch is left to `on_train_end`: in between, `fit` may put moving averages of
+        # the weights in their place.
+        if epoch + 1 < self.params["epochs"] and (self._is_due() or self._is_best()):
             self._save()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
@@ -148,11 +158,22 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
         monitor = self._policy.monitor
         if monitor is None:
             return False
-        values = [entry[monitor.metric] for entry in self.history if monitor.metric in entry]
+        values = [entry[monitor.metric] for entry in self.history]
         best = min if monitor.mode == "min" else max
-        return bool(values) and values[-1] == best(values)
+        # Rank 0 decides: metrics that a custom step computes by itself differ between ranks.
+        votes = self._exchange.all_gather(bytes([values[-1] == best(values)]))
+        return votes[0] == b"\x01"
+
+    def _check_monitor(self, entry: dict[str, float]) -> None:
+        monitor = self._policy.monitor
+        if monitor is not None and monitor.metric not in entry:
+            raise SpecError(
+                f"train.checkpoint.monitor.metric {monitor.metric!r} is not among the logs of an "
+                f"epoch; use one of {', '.join(sorted(entry))}."
+            )
 
     def _save(self) -> None:
+        check_still_equal(self.model, self._exchange)
         average_statistics(self.model, self._exchange)
         local = [variable.numpy() for variable in self.model.metrics_variables]
         metrics = self._exchange.all_reduce(local)

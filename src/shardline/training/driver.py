@@ -13,16 +13,15 @@ from shardline.artifacts.checkpoint import (
     EpochLogs,
     best_checkpoint,
     list_checkpoints,
+    newest_intact,
 )
 from shardline.cluster.resources import Demand, check_fits, cluster_nodes
-from shardline.data.manifest import DatasetManifest
 from shardline.errors import NotFoundError, StoreUnavailableError, TrainingError
-from shardline.model.code import ModelCode
 from shardline.progress import Progress
 from shardline.spec import Spec
 from shardline.store import Store
 from shardline.training.recorder import progress_key
-from shardline.training.run import begin_run
+from shardline.training.run import begin_run, discard_run
 from shardline.training.worker import Outcome, WorkerTask, train_order, train_worker
 
 WATCH_INTERVAL_S = 0.5
@@ -43,30 +42,42 @@ class TrainResult:
 
 
 def train_model(
-    spec: Spec, *, store: Store, dataset: DatasetManifest, code: ModelCode, progress: Progress
+    task: WorkerTask, *, store: Store, progress: Progress, restart: bool = False
 ) -> TrainResult:
     """Train until the last epoch, continuing the run if it has checkpoints.
 
     Ray must be connected.
+
+    Args:
+        task: What to train on what.
+        store: Where the run lives.
+        progress: Shown while the workers run.
+        restart: Discard the run's checkpoints, once everything else is known to fit.
 
     Raises:
         ResourceError: The cluster cannot hold the workers; nothing has started.
         InputError: The builder, the data or the spec do not fit together.
         TrainingError: The workers failed more often than `train.max_failures` allows.
     """
-    order = train_order(spec, dataset)
-    begin_run(store, spec, dataset=dataset, code=code)
-    checkpoints = list_checkpoints(store, spec.run_name)
-    if not checkpoints or checkpoints[-1].cursor.epoch < spec.train.epochs:
-        train = spec.train
-        check_fits(
-            Demand(train.workers, train.cpus_per_worker, train.gpus_per_worker), cluster_nodes()
-        )
-        total_steps = order.steps_per_epoch * train.epochs
+    spec = task.spec
+    order = train_order(spec, task.dataset)
+    if restart:
+        _check_resources(spec)
+        discard_run(store, spec.run_name)
+    begin_run(store, spec, dataset=task.dataset, code=task.code)
+    found = newest_intact(store, list_checkpoints(store, spec.run_name))
+    if found is None or found.cursor.epoch < spec.train.epochs:
+        _check_resources(spec)
+        total_steps = order.steps_per_epoch * spec.train.epochs
         with _watching(store, spec, total_steps, progress):
-            _run_workers(spec, store, WorkerTask(spec, dataset, code))
-        checkpoints = list_checkpoints(store, spec.run_name)
-    return _result(spec, store, checkpoints)
+            _run_workers(spec, store, task)
+    return _result(spec, store, list_checkpoints(store, spec.run_name))
+
+
+def _check_resources(spec: Spec) -> None:
+    train = spec.train
+    wanted = Demand(train.workers, train.cpus_per_worker, train.gpus_per_worker)
+    check_fits(wanted, cluster_nodes())
 
 
 def _run_workers(spec: Spec, store: Store, task: WorkerTask) -> None:
@@ -77,7 +88,6 @@ def _run_workers(spec: Spec, store: Store, task: WorkerTask) -> None:
     from shardline.training.backend import KerasBackendConfig
 
     train = spec.train
-    filesystem, root = store.filesystem()
     # Ray's own snapshot of a run can be torn (ray 2.60 rewrites it in place) and then blocks its
     # name for good, so every attempt gets a name of its own and the truth stays in checkpoints.
     scratch = f"runs/{spec.run_name}/ray"
@@ -93,9 +103,12 @@ def _run_workers(spec: Spec, store: Store, task: WorkerTask) -> None:
         ),
         run_config=RunConfig(
             name=uuid.uuid4().hex,
-            storage_path=f"{root}/{scratch}",
-            storage_filesystem=filesystem,
-            failure_config=FailureConfig(max_failures=train.max_failures),
+            storage_path=store.arrow_uri(scratch),
+            failure_config=FailureConfig(
+                max_failures=train.max_failures,
+                # Without a limit, workers that find no free CPU are waited for again and again.
+                controller_failure_limit=train.max_failures,
+            ),
         ),
     )
     # Ray's answer to Ctrl-C ends the process with code 1 and stays in place after the run (ray

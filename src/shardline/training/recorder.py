@@ -1,6 +1,6 @@
 """What a run leaves in the store while it trains: checkpoints and progress, in the background."""
 
-import queue
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -21,11 +21,15 @@ from shardline.artifacts.checkpoint import (
     superfluous,
     write_checkpoint,
 )
-from shardline.errors import TrainingError
+from shardline.errors import ShardlineError, TrainingError
 from shardline.spec import Spec
 from shardline.store import Store
 
 PROGRESS_INTERVAL_S = 1.0
+
+Task = Callable[[], None]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class Recorder:
             dataset_version=self._dataset_version,
             history=snapshot.history,
         )
-        self._background.submit(lambda: self._commit(manifest, tensors))
+        self._background.commit(lambda: self._commit(manifest, tensors))
 
     def note_progress(self, step: int, logs: dict[str, Any], rows_per_s: float) -> None:
         """Say how far training is, at most once per interval."""
@@ -115,7 +119,7 @@ class Recorder:
     def _write_progress(self, step: int, rows_per_s: float, logs: dict[str, float]) -> None:
         key = progress_key(self._spec.run_name)
         report = {"step": step, "rows_per_s": rows_per_s, "logs": self._epoch_logs or logs}
-        self._background.submit(lambda: self._store.write(key, orjson.dumps(report)))
+        self._background.note(lambda: self._store.write(key, orjson.dumps(report)))
 
 
 def progress_key(run: str) -> str:
@@ -124,34 +128,69 @@ def progress_key(run: str) -> str:
 
 
 class _Background:
-    """Runs writes one after the other on a thread of its own."""
+    """Runs commits, one after the other, and the newest note, on a thread of its own."""
 
     def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._commit: Task | None = None
+        self._note: Task | None = None
+        self._closing = False
         self._failure: Exception | None = None
-        # One write may wait while one is under way; a third blocks training instead of piling up
-        # host copies of the model.
-        self._tasks: queue.Queue[Callable[[], None] | None] = queue.Queue(maxsize=1)
         self._thread = threading.Thread(target=self._run, name="run-recorder", daemon=True)
         self._thread.start()
 
-    def submit(self, task: Callable[[], None]) -> None:
-        self._raise_failure()
-        self._tasks.put(task)
+    def commit(self, task: Task) -> None:
+        """Queue a commit.
+
+        One may wait while one is under way; a third would pile up host copies of the model, so
+        training waits here.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._commit is None)
+            self._raise_failure()
+            self._commit = task
+            self._changed.notify_all()
+
+    def note(self, task: Task) -> None:
+        """Replace the note that is waiting, if any; never waits."""
+        with self._changed:
+            self._note = task
+            self._changed.notify_all()
 
     def finish(self) -> None:
-        self._tasks.put(None)
+        """Wait for what is queued."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
         self._thread.join()
         self._raise_failure()
 
     def _run(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            try:
-                task()
-            except Exception as error:  # noqa: BLE001  # handed to the training thread
-                self._failure = error
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._commit or self._note or self._closing)
+                commit, self._commit = self._commit, None
+                note, self._note = self._note, None
+                self._changed.notify_all()
+            if commit is None and note is None:
+                return
+            if note is not None:
+                _try_to_note(note)
+            if commit is not None:
+                try:
+                    commit()
+                except Exception as error:  # noqa: BLE001  # handed to the training thread
+                    self._failure = error
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise TrainingError(
                 f"a checkpoint could not be written: {self._failure}; the earlier ones are intact."
             ) from self._failure
+
+
+def _try_to_note(note: Task) -> None:
+    try:
+        note()
+    except ShardlineError as error:
+        logger.warning("progress could not be noted: %s", error)

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,6 +54,23 @@ def check_same_start(model: Any, exchange: Exchange) -> None:
             f"ranks {odd} built another model than rank 0 from the same code and seed; "
             "the builder must not use the clock, the rank or unseeded randomness."
         )
+
+
+def check_still_equal(model: Any, exchange: Exchange) -> None:
+    """Make sure that the ranks' trainable variables have not drifted apart.
+
+    Raises:
+        ModelError: A variable differs, so some gradient was applied without being averaged.
+    """
+    sums = [zlib.crc32(variable.numpy().tobytes()) for variable in model.trainable_variables]
+    everyone = exchange.all_gather(np.array(sums, dtype=np.uint32).tobytes())
+    for index, variable in enumerate(model.trainable_variables):
+        if len({sums_of[4 * index : 4 * index + 4] for sums_of in everyone}) > 1:
+            raise ModelError(
+                f"variable {variable.path!r} differs between workers: only gradients that go "
+                "through model.optimizer are averaged; let a custom train_step apply all of them "
+                "there, or train on one worker."
+            )
 
 
 def average_statistics(model: Any, exchange: Exchange) -> None:

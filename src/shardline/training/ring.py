@@ -11,6 +11,7 @@ import queue
 import socket
 import struct
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ import numpy as np
 from shardline.errors import TrainingError
 
 CONNECT_TIMEOUT_S = 60.0
+# A peer sends its token at once.
+STRANGER_TIMEOUT_S = 5.0
 # A peer may legitimately be this late: it traces its graph or waits for a slow store.
 PEER_TIMEOUT_S = 600.0
 # Received pieces are summed while the next one is in flight.
@@ -38,14 +41,22 @@ class Listener:
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
 
     def accept(self, token: bytes) -> socket.socket:
-        """The first connection that presents the token; others are turned away."""
-        self._socket.settimeout(CONNECT_TIMEOUT_S)
-        while True:
-            connection, _ = self._socket.accept()
-            connection.settimeout(CONNECT_TIMEOUT_S)
-            if hmac.compare_digest(_receive(connection, TOKEN_BYTES), token):
+        """The first connection that presents the token; others are turned away.
+
+        Raises:
+            TrainingError: The previous rank did not connect in time.
+        """
+        deadline_s = time.monotonic() + CONNECT_TIMEOUT_S
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            self._socket.settimeout(left_s)
+            try:
+                connection, _ = self._socket.accept()
+            except TimeoutError:
+                break
+            if _presents(connection, token):
                 return connection
             connection.close()
+        raise TrainingError(f"no peer connected to {self.address} in {CONNECT_TIMEOUT_S:.0f} s.")
 
     def close(self) -> None:
         """Stop listening."""
@@ -213,6 +224,14 @@ class _Sender:
                     self._connection.sendall(item)
                 except OSError as error:
                     self._failure = error
+
+
+def _presents(connection: socket.socket, token: bytes) -> bool:
+    connection.settimeout(STRANGER_TIMEOUT_S)
+    try:
+        return hmac.compare_digest(_receive(connection, TOKEN_BYTES), token)
+    except OSError:
+        return False  # a port scan, say: silent, or gone again
 
 
 def _as_bytes(array: "np.ndarray[Any, Any]") -> memoryview:

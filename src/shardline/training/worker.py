@@ -12,12 +12,13 @@ from shardline.artifacts.checkpoint import (
     EpochLogs,
     assign_variables,
     list_checkpoints,
+    newest_intact,
     read_tensors,
     restore_weights,
 )
 from shardline.data.manifest import DatasetManifest
 from shardline.data.order import Order
-from shardline.errors import InputError, IntegrityError
+from shardline.errors import InputError
 from shardline.model.builder import build_model, model_inputs
 from shardline.model.code import ModelCode
 from shardline.spec import Spec
@@ -179,14 +180,8 @@ def _agree_on_checkpoint(store: Store, run: str, exchange: Exchange) -> Checkpoi
     """The newest intact checkpoint, chosen by rank 0 so that all ranks continue from one state."""
     choice = b""
     if exchange.rank == 0:
-        for checkpoint in reversed(list_checkpoints(store, run)):
-            try:
-                read_tensors(store, checkpoint)
-            except IntegrityError as error:
-                logger.warning("falling back to an earlier checkpoint: %s", error)
-                continue
-            choice = checkpoint.model_dump_json().encode()
-            break
+        found = newest_intact(store, list_checkpoints(store, run))
+        choice = found.model_dump_json().encode() if found else b""
     chosen = exchange.all_gather(choice)[0]
     return CheckpointManifest.model_validate_json(chosen) if chosen else None
 

@@ -1,5 +1,7 @@
 """Checkpoints: unmarked ones do not exist, damaged ones are noticed, old ones go."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,13 +9,13 @@ from hypothesis import strategies as st
 
 from shardline.artifacts.checkpoint import (
     MARKER_NAME,
-    TENSORS_NAME,
     CheckpointManifest,
     Cursor,
     best_checkpoint,
     delete_checkpoints,
     find_checkpoint,
     list_checkpoints,
+    newest_intact,
     read_tensors,
     superfluous,
     write_checkpoint,
@@ -62,10 +64,27 @@ def test_unmarked_checkpoint_does_not_exist(store):
 
 def test_damaged_tensors_are_named(store):
     write_checkpoint(store, manifest(5), TENSORS)
-    key = f"{manifest(5).key}/{TENSORS_NAME}"
+    key = find_checkpoint(store, "r").tensors_key
     store.write(key, store.read(key)[:-1] + b"x")
-    with pytest.raises(IntegrityError, match=r"step-00000005/tensors.safetensors is damaged"):
+    with pytest.raises(IntegrityError, match=r"step-00000005/tensors-\w+.safetensors is damaged"):
         read_tensors(store, find_checkpoint(store, "r"))
+
+
+def test_second_writer_of_a_step_leaves_the_committed_one_alone(store):
+    write_checkpoint(store, manifest(5), TENSORS)
+    write_checkpoint(store, manifest(5), {"model/0000/kernel": np.zeros((2, 3), "float32")})
+    found = read_tensors(store, find_checkpoint(store, "r"))
+    np.testing.assert_array_equal(found["model/0000/kernel"], TENSORS["model/0000/kernel"])
+
+
+def test_newest_intact_passes_over_damage_and_makes_room(store, caplog):
+    for step in (5, 9):
+        write_checkpoint(store, manifest(step), TENSORS)
+    store.write(find_checkpoint(store, "r").tensors_key, b"torn")
+    assert newest_intact(store, list_checkpoints(store, "r")).step == 5
+    assert "falling back to an earlier checkpoint" in caplog.text
+    assert [c.step for c in list_checkpoints(store, "r")] == [5]
+    assert newest_intact(store, []) is None
 
 
 def test_find_without_any_says_what_to_run(store):
@@ -84,6 +103,7 @@ def test_best_is_the_newest_unless_an_epoch_end_scored_better():
     assert best_checkpoint(checkpoints, None).step == 4
     assert best_checkpoint(checkpoints, monitor).step == 2
     assert best_checkpoint(checkpoints, MonitorSpec(metric="val_loss", mode="max")).step == 1
+    assert best_checkpoint([manifest(0, loss=math.nan), *checkpoints], monitor).step == 2
 
 
 @given(

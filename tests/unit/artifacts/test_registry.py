@@ -116,6 +116,18 @@ def test_publish_writes_the_marker_last_and_never_twice(local, folder):
     assert resolve(local, "tiny").metrics == {}
 
 
+def test_publish_whose_own_marker_is_there_already_is_accepted(local, folder, monkeypatch):
+    commit = Store.put_if_absent
+
+    def answer_lost(store, key, data):
+        assert commit(store, key, data)
+        return commit(store, key, data)
+
+    monkeypatch.setattr(Store, "put_if_absent", answer_lost)
+    publish(local, manifest(1), folder)
+    assert versions(local, "tiny") == [1]
+
+
 def test_versions_without_marker_do_not_exist(published):
     store = published(2, 10, 9)
     claim_version(store, "tiny")

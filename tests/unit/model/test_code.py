@@ -53,6 +53,21 @@ def test_load_builder_same_module_name_with_other_code_is_the_other_code(spec_at
     assert (first(None), second(None)) == (1, 2)
 
 
+def test_load_builder_that_imports_when_called_finds_its_modules(spec_at, tmp_path):
+    (tmp_path / "model.py").write_text("def build(f):\n    from layers import top\n    return top")
+    (tmp_path / "layers.py").write_text("top = 7")
+    assert load_builder(collect_code(spec_at()))(None) == 7
+
+
+def test_load_builder_from_a_changed_package_is_the_changed_one(spec_at, tmp_path):
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net/__init__.py").write_text("def build(f): return 1")
+    first = load_builder(collect_code(spec_at("net:build")))
+    (tmp_path / "net/__init__.py").write_text("def build(f): return 2")
+    second = load_builder(collect_code(spec_at("net:build")))
+    assert (first(None), second(None)) == (1, 2)
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

@@ -85,6 +85,7 @@ def test_listener_stranger_is_turned_away_and_the_peer_let_in():
 
     token = os.urandom(32)
     listener = Listener("127.0.0.1")
+    socket.create_connection(listener.address).close()  # a port scan
     stranger = socket.create_connection(listener.address)
     stranger.sendall(b"?" * 32)
     peer = socket.create_connection(listener.address)
