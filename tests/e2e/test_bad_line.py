@@ -206,7 +206,7 @@ def test_score_with_too_many_bad_rows_is_refused_and_mended_rows_are_scored(
     refused(
         shardline("score", toy_line, *output),
         r"1 of 2 rows cannot be scored, more than score\.max_rejected = 0\.05 allows; the reasons "
-        r"are in .*/scores.*/_rejects: mend the input or raise it\.",
+        r"are in .*/scores.*/_rejects: mend the input or raise the limit\.",
     )
     (named,) = [json.loads(line) for file in tmp_path.rglob("_rejects/*") for line in file.open()]
     assert (named["file"], named["row"]) == ("new.csv", 2)

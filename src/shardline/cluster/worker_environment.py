@@ -11,7 +11,7 @@ _DEFAULTS = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
     "MALLOC_TOP_PAD_": str(64 << 20),
-    # One `report` is drained per poll; at the default of 2 s short epochs wait for the controller.
+    # The controller's poll: at the default of 2 s a finished or failed group waits to be noticed.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     # Two workers importing TensorFlow on two busy cores need more than the default 60 s at times.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "180",
@@ -19,8 +19,18 @@ _DEFAULTS = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
 
-# Not shardline's to choose, but worthless unless driver and workers agree.
-_FORWARDED = ("TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS", "TF_XLA_FLAGS", "CUDA_MODULE_LOADING")
+# Not shardline's to choose, but worthless unless driver and workers agree. Where the store is, but
+# no credentials: those belong to each machine.
+_FORWARDED = (
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_REGION",
+    "CUDA_MODULE_LOADING",
+    "TF_ENABLE_ONEDNN_OPTS",
+    "TF_XLA_FLAGS",
+    "XLA_FLAGS",
+)
 
 
 def worker_environment(given: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -100,9 +100,16 @@ def _local_modules(base: Path, module: str) -> Iterator[tuple[str, str]]:
         if path is None or path.as_posix() in seen:
             continue
         seen.add(path.as_posix())
-        text = (base / path).read_text(encoding="utf-8")
+        text = _text_of(base, path)
         yield path.as_posix(), text
         pending += _imported_names(text, path)
+
+
+def _text_of(base: Path, path: Path) -> str:
+    try:
+        return (base / path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ModelError(f"model.builder: {path} is not UTF-8 text; save it as UTF-8.") from error
 
 
 def _path_of(base: Path, module: str) -> Path | None:
@@ -141,6 +148,8 @@ def _parsed(text: str, filename: str) -> ast.Module:
         raise ModelError(
             f"model.builder: {filename} line {error.lineno} is not Python: {error.msg}."
         ) from error
+    except ValueError as error:  # null bytes, until Python 3.12
+        raise ModelError(f"model.builder: {filename} is not Python: {error}.") from error
 
 
 def _check_defines(text: str, function: str, builder: str) -> None:

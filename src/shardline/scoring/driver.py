@@ -165,7 +165,7 @@ def _check_rejected(plan: ScorePlan, tally: Tally, *, rows: int) -> None:
         raise DataError(
             f"{tally.rows_rejected} of {rows} rows cannot be scored, more than "
             f"score.max_rejected = {plan.max_rejected:g} allows; the reasons are in "
-            f"{plan.job.output.uri_of(REJECTS_FOLDER)}: mend the input or raise it."
+            f"{plan.job.output.uri_of(REJECTS_FOLDER)}: mend the input or raise the limit."
         )
 
 
