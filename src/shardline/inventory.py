@@ -1,10 +1,12 @@
 """What a store holds: datasets, runs and models as plain rows for tables and JSON."""
 
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from shardline.artifacts.checkpoint import list_checkpoints
-from shardline.artifacts.registry import list_models, resolve, versions
+from shardline.artifacts.registry import list_models, model_names, resolve, versions
 from shardline.data.manifest import DatasetManifest, dataset_versions, load_dataset
 from shardline.errors import NotFoundError
 from shardline.spec.locations import absolute
@@ -12,13 +14,17 @@ from shardline.store import Store
 
 Rows = list[dict[str, Any]]
 
+Key = TypeVar("Key")
+Found = TypeVar("Found")
+
 
 def datasets(store_uri: str, name: str | None) -> Rows:
     """Current version of every dataset, or all versions of one."""
     store = _store(store_uri)
     if name is None:
-        return [_dataset_row(load_dataset(store, each)) for each in store.list_folders("datasets")]
-    found = [load_dataset(store, name, version) for version in dataset_versions(store, name)]
+        current = _found(lambda each: load_dataset(store, each), store.list_folders("datasets"))
+        return [_dataset_row(manifest) for manifest in current]
+    found = _found(lambda v: load_dataset(store, name, v), dataset_versions(store, name))
     found = _some(found, f"dataset {name!r}", store)
     return [_dataset_row(manifest) for manifest in sorted(found, key=_created)]
 
@@ -54,9 +60,10 @@ def models(store_uri: str, name: str | None) -> Rows:
                 "versions": len(summary.versions),
                 "aliases": " ".join(f"{alias}={v}" for alias, v in summary.aliases.items()),
             }
-            for summary in list_models(store)
+            for summaries in _found(lambda each: list_models(store, [each]), model_names(store))
+            for summary in summaries
         ]
-    found = [resolve(store, name, version=v) for v in versions(store, name)]
+    found = _found(lambda v: resolve(store, name, version=v), versions(store, name))
     return [
         {
             "model": manifest.name,
@@ -78,6 +85,15 @@ def _dataset_row(manifest: DatasetManifest) -> dict[str, Any]:
         "quarantined": manifest.counts.rows_quarantined,
         "splits": " ".join(f"{name}={split.rows}" for name, split in manifest.splits.items()),
     }
+
+
+def _found(read: Callable[[Key], Found], keys: Iterable[Key]) -> list[Found]:
+    """What is read under each key; what a broken-off verb left or another just removed is not."""
+    found = []
+    for key in keys:
+        with suppress(NotFoundError):
+            found.append(read(key))
+    return found
 
 
 def _created(manifest: DatasetManifest) -> float:
