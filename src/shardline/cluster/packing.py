@@ -1,4 +1,4 @@
-"""What travels with a job: the spec, the code beside it and small files, never data."""
+"""What travels with a job: the spec and the Python files beside it; no data and no credentials."""
 
 import os
 import shutil
@@ -8,7 +8,6 @@ from pathlib import Path
 
 from shardline.errors import ResourceError
 
-MAX_FILE_BYTES = 1 << 20
 MAX_TOTAL_BYTES = 20 << 20
 MAX_FILES = 2_000
 """A spec lying in a home folder is noticed by the number of files, long before all are seen."""
@@ -23,32 +22,26 @@ class PackedFile:
     num_bytes: int
 
 
-def files_to_pack(folder: Path, *, leave_out: Sequence[Path] = ()) -> list[PackedFile]:
-    """Files below a folder that a job may need.
+def files_to_pack(spec_file: Path) -> list[PackedFile]:
+    """The spec file and the Python files in its folder and below, sub-packages with them.
 
-    Python files always; others up to `MAX_FILE_BYTES`. Hidden files and folders, caches and the
-    folders left out stay behind.
-
-    Args:
-        folder: Where the spec lies.
-        leave_out: Absolute paths of files and folders that the job reads elsewhere.
+    Nothing else: keys and tokens lie beside specs, too. Hidden files and folders stay behind.
 
     Raises:
         ResourceError: They are too many or too large to be code.
     """
+    folder = spec_file.parent
     chosen: list[PackedFile] = []
     total = 0
-    for path in _candidates(folder, frozenset(leave_out)):
+    for path in (spec_file, *_python_files(folder)):
         num_bytes = path.stat().st_size
-        if path.suffix != ".py" and num_bytes > MAX_FILE_BYTES:
-            continue
         chosen.append(PackedFile(path=path.relative_to(folder), num_bytes=num_bytes))
         total += num_bytes
         if total > MAX_TOTAL_BYTES or len(chosen) > MAX_FILES:
             raise ResourceError(
                 f"the folder of the spec, {folder}, holds more than {MAX_TOTAL_BYTES >> 20} MiB "
-                f"or {MAX_FILES} files to send along; move the spec and its model code into a "
-                "folder of their own."
+                f"or {MAX_FILES} files of Python code to send along; move the spec and its model "
+                "code into a folder of their own."
             )
     return chosen
 
@@ -61,15 +54,10 @@ def copy_files(files: Sequence[PackedFile], *, source: Path, target: Path) -> No
         shutil.copyfile(source / file.path, place)
 
 
-def _candidates(folder: Path, leave_out: frozenset[Path]) -> Iterator[Path]:
+def _python_files(folder: Path) -> Iterator[Path]:
     for place, folders, files in os.walk(folder):
-        here = Path(place)
-        folders[:] = sorted(name for name in folders if _travels(here / name, leave_out))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            path = here / name
-            if _travels(path, leave_out) and path.is_file():
+            path = Path(place, name)
+            if path.suffix == ".py" and not name.startswith(".") and path.is_file():
                 yield path
-
-
-def _travels(path: Path, leave_out: frozenset[Path]) -> bool:
-    return not path.name.startswith(".") and path.name != "__pycache__" and path not in leave_out

@@ -1,7 +1,7 @@
 """A verb as a job on a remote cluster: sent through the Jobs API, followed, its exit code ours.
 
-The cluster has shardline installed and access of its own to the store. Only the spec and the code
-beside it travel; no credentials do.
+The cluster has shardline installed and access of its own to the store. Only the spec and the
+Python files beside it travel; no credentials do.
 """
 
 import json
@@ -18,7 +18,6 @@ from shardline.cluster.jobs_api import STOPPED, connected_client, follow, stop
 from shardline.cluster.packing import copy_files, files_to_pack
 from shardline.cluster.worker_environment import worker_environment
 from shardline.spec import Spec, is_dataset_reference, load_spec
-from shardline.spec.locations import local_path
 
 
 def submit(
@@ -45,7 +44,7 @@ def submit(
     file = Path(spec_path)
     spec = load_spec(file, overrides=_overrides(extra_args))
     command = ["python", "-m", "shardline", verb, file.name, *extra_args, *_locations(spec)]
-    with _packed(spec) as folder, connected_client(address) as client:
+    with _packed(file) as folder, connected_client(address) as client:
         job: str = client.submit_job(
             entrypoint=shlex.join(command),
             submission_id=f"shardline-{verb}-{spec.name}-{secrets.token_hex(4)}",
@@ -82,12 +81,11 @@ def _locations(spec: Spec) -> list[str]:
 
 
 @contextmanager
-def _packed(spec: Spec) -> Iterator[Path]:
+def _packed(spec_file: Path) -> Iterator[Path]:
     """A folder with what travels."""
-    data = [uri for uri in (spec.store, spec.data.source.path) if uri.startswith("file://")]
-    files = files_to_pack(spec.base, leave_out=[local_path(uri) for uri in data])
+    files = files_to_pack(spec_file)
     with tempfile.TemporaryDirectory(prefix="shl-job-") as folder:
-        copy_files(files, source=spec.base, target=Path(folder))
+        copy_files(files, source=spec_file.parent, target=Path(folder))
         yield Path(folder)
 
 
