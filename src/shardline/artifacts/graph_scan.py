@@ -1,4 +1,4 @@
-"""What a SavedModel's graph may not contain: operations that touch files or run host code.
+"""What a SavedModel's graph may not contain: operations that lead out of the process.
 
 Loading a SavedModel runs its initialisers and calling it runs its graph, so a graph with these
 operations can do anything that the process may. Checked before anything is loaded.
@@ -11,18 +11,28 @@ from shardline.errors import IntegrityError
 FORBIDDEN_OPS = frozenset({
     # host code
     "PyFunc", "PyFuncStateless", "EagerPyFunc", "GeneratorDataset", "XlaCustomCall",
-    "XlaCustomCallV2", "RpcCall", "RpcServerRegister", "RpcServerStart",
+    "XlaCustomCallV2",
+    # network
+    "RpcCall", "RpcClient", "RpcServer", "RpcServerRegister", "RpcServerStart",
+    "DataServiceDataset", "DataServiceDatasetV2", "DataServiceDatasetV3", "DataServiceDatasetV4",
+    "RegisterDataset", "RegisterDatasetV2", "DistributedSave",
     # files
-    "ReadFile", "WriteFile", "MatchingFiles", "MatchingFilesDataset", "PrintV2",
+    "ReadFile", "WriteFile", "MatchingFiles", "MatchingFilesDataset",
+    "ExperimentalMatchingFilesDataset", "FileSystemSetConfiguration", "PrintV2",
     "Save", "SaveSlices", "Restore", "RestoreSlice",
     "WholeFileReader", "WholeFileReaderV2", "TextLineReader", "TextLineReaderV2",
     "FixedLengthRecordReader", "FixedLengthRecordReaderV2", "TFRecordReader", "TFRecordReaderV2",
     "LMDBReader", "TextLineDataset", "TFRecordDataset", "TFRecordDatasetV2", "CSVDataset",
-    "CSVDatasetV2", "FixedLengthRecordDataset", "FixedLengthRecordDatasetV2", "SqlDataset",
-    "LMDBDataset", "ExperimentalLMDBDataset", "CacheDataset", "CacheDatasetV2", "SnapshotDataset",
-    "SnapshotDatasetV2", "SaveDataset", "SaveDatasetV2", "LoadDataset", "DatasetToTFRecord",
-    "DebugIdentity", "DebugIdentityV2", "DebugIdentityV3",
-    "CreateSummaryFileWriter",
+    "CSVDatasetV2", "ExperimentalCSVDataset", "FixedLengthRecordDataset",
+    "FixedLengthRecordDatasetV2", "SqlDataset", "ExperimentalSqlDataset", "LMDBDataset",
+    "ExperimentalLMDBDataset", "CacheDataset", "CacheDatasetV2", "SnapshotDataset",
+    "SnapshotDatasetV2", "SnapshotDatasetReader", "SnapshotNestedDatasetReader",
+    "SnapshotChunkDataset", "ListSnapshotChunksDataset", "SaveDataset", "SaveDatasetV2",
+    "LoadDataset", "DatasetToTFRecord", "ExperimentalDatasetToTFRecord", "RecordInput",
+    "LoadAndRemapMatrix", "GenerateVocabRemapping", "FixedUnigramCandidateSampler", "Skipgram",
+    "DebugIdentity", "DebugIdentityV2", "DebugIdentityV3", "DebugNanCount", "DebugNumericSummary",
+    "DumpTensor", "CreateSummaryFileWriter", "CreateSummaryDbWriter", "CalibrationStatisticsSaver",
+    "InitializeTRTResource", "SerializeTRTResource",
 })  # fmt: skip
 
 
