@@ -15,6 +15,8 @@ _DEFAULTS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     # Two workers importing TensorFlow on two busy cores need more than the default 60 s at times.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "180",
+    # A process per run for notices that training does not act on; a lost node is a restart.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
