@@ -60,3 +60,9 @@ def table_csv(num_rows: int, *, first: int = 0) -> str:
     """Columns id, x (float), n (int) and y (float), rows numbered from `first`."""
     lines = [f"r{i},{i / 4},{i},{i * 2}" for i in range(first, first + num_rows)]
     return "id,x,n,y\n" + "".join(line + "\n" for line in lines)
+
+
+def upload(store, folder, key):
+    """Write every file below a folder to `key/RELATIVE`."""
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        store.write(f"{key}/{file.relative_to(folder).as_posix()}", file.read_bytes())

@@ -19,7 +19,7 @@ from shardline.data.schema import Column, Label
 from shardline.errors import IntegrityError
 from shardline.progress import SilentProgress
 from shardline.scoring.commit import committed_parts
-from shardline.scoring.driver import plan_job, run_plan, score_model
+from shardline.scoring.driver import plan_job, run_plan
 from shardline.spec.locations import local_path
 from shardline.store import Store
 
@@ -67,7 +67,7 @@ def new_output(line, tmp_path):
 
 def score(line, spec):
     model = resolve(line.store, spec.model_name)
-    return score_model(spec, store=line.store, model=model, progress=SilentProgress())
+    return run_plan(plan_job(spec, store=line.store, model=model), progress=SilentProgress())
 
 
 def answers_of(result):

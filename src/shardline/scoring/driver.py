@@ -79,22 +79,6 @@ class ScorePlan:
         return [unit for unit in self.units if unit.name not in self.committed]
 
 
-def score_model(
-    spec: Spec,
-    *,
-    store: Store,
-    model: ModelManifest,
-    progress: Progress,
-    run: RunUnits = run_units,
-) -> ScoreResult:
-    """Score the spec's input with a model version, continuing where an earlier call stopped.
-
-    Raises:
-        DataError: The input does not fit the model or the spec, or too many rows were rejected.
-    """
-    return run_plan(plan_job(spec, store=store, model=model), progress=progress, run=run)
-
-
 def plan_job(spec: Spec, *, store: Store, model: ModelManifest) -> ScorePlan:
     """Check the job and find what is left to do; nothing is read and nothing starts.
 

@@ -6,8 +6,6 @@ from urllib.parse import urlsplit
 
 from shardline.errors import SpecError
 
-SCHEMES = ("file", "s3")
-
 
 def absolute(location: str, *, base: Path) -> str:
     """An absolute URI for `location`.

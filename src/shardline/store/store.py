@@ -8,7 +8,6 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Never, Protocol
 
 from shardline.errors import ConditionError, IntegrityError, StoreError
@@ -144,11 +143,6 @@ class Store:
         A pickled `S3FileSystem` would carry this process's secrets with it.
         """
         return self._bytes.arrow_uri(key)
-
-    def upload_folder(self, folder: Path, key: str) -> None:
-        """Write every file below `folder` to `key/RELATIVE`."""
-        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-            self.write(f"{key}/{file.relative_to(folder).as_posix()}", file.read_bytes())
 
     def probe(self) -> None:
         """Prove that the store takes writes and honours conditional ones.

@@ -8,6 +8,7 @@ from tests.raw_sources import (
     SPLIT,
     spec_for,
     table_csv,
+    upload,
     write_csv,
     write_images,
     write_jsonl,
@@ -435,7 +436,7 @@ def test_prepare_feature_as_split_key_stays_a_feature(tmp_path):
 
 def test_prepare_s3_source_into_s3_store(tmp_path, s3_store):
     write_images(tmp_path / "raw")
-    s3_store.upload_folder(tmp_path / "raw", "raw")
+    upload(s3_store, tmp_path / "raw", "raw")
     spec = spec_for(
         tmp_path, "images", f"{s3_store.uri}/raw", store=s3_store.uri, label={"name": "class"}
     )
@@ -451,6 +452,6 @@ def test_prepare_s3_source_into_s3_store(tmp_path, s3_store):
 @pytest.mark.parametrize("path", ["tables", "tables/*.csv", "tables/a.csv"])
 def test_prepare_s3_tables_by_folder_glob_and_file(tmp_path, s3_store, path):
     write_csv(tmp_path / "tables/a.csv", table_csv(30))
-    s3_store.upload_folder(tmp_path / "tables", "tables")
+    upload(s3_store, tmp_path / "tables", "tables")
     spec = spec_for(tmp_path, "csv", f"{s3_store.uri}/{path}", store=s3_store.uri)
     assert prepare(spec, store=s3_store).rows_kept == 30

@@ -3,6 +3,7 @@ import pytest
 from tests.raw_sources import (
     spec_for,
     table_csv,
+    upload,
     write_csv,
     write_images,
     write_jsonl,
@@ -58,7 +59,7 @@ def test_list_source_finds_files_folders_and_globs(tree, path, expected):
 
 
 def test_list_source_same_names_on_s3(tree, s3_store):
-    s3_store.upload_folder(tree / "raw", "raw")
+    upload(s3_store, tree / "raw", "raw")
     for path in ("raw", "raw/b.csv", "raw/**/*.csv", "raw/s*/*.csv"):
         assert names(tree, f"{s3_store.uri}/{path}") == names(tree, path)
 

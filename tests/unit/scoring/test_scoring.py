@@ -13,7 +13,7 @@ from shardline.data.schema import Column
 from shardline.errors import DataError, IntegrityError, NotFoundError
 from shardline.progress import SilentProgress
 from shardline.scoring.commit import committed_parts
-from shardline.scoring.driver import plan_job, run_plan, score_model
+from shardline.scoring.driver import plan_job, run_plan
 from shardline.scoring.job import ScoreManifest
 from shardline.scoring.worker import score_unit
 from shardline.spec.locations import local_path
@@ -71,7 +71,8 @@ def spec_source(values):
 
 
 def score(spec, store, model, run):
-    return score_model(spec, store=store, model=model, progress=SilentProgress(), run=run)
+    plan = plan_job(spec, store=store, model=model)
+    return run_plan(plan, progress=SilentProgress(), run=run)
 
 
 def output_of(result):

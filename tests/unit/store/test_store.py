@@ -132,14 +132,6 @@ def test_filesystem_reads_what_the_store_wrote(store, tmp_path):
     assert pq.read_table(f"{root}/t.parquet", filesystem=filesystem)["x"].to_pylist() == [1, 2]
 
 
-def test_upload_folder_keeps_relative_names(store, tmp_path):
-    (tmp_path / "up/sub").mkdir(parents=True)
-    (tmp_path / "up/a").write_bytes(b"a")
-    (tmp_path / "up/sub/b").write_bytes(b"b")
-    store.upload_folder(tmp_path / "up", "models/m")
-    assert [e.key for e in store.scan("models/")] == ["models/m/a", "models/m/sub/b"]
-
-
 def test_marker_second_commit_is_refused(store):
     assert commit_marker(store, "note.json", Note(text="one"))
     assert not commit_marker(store, "note.json", Note(text="two"))
