@@ -20,7 +20,9 @@ from shardline.artifacts.manifest import Lineage, ModelManifest
 from shardline.artifacts.registry import publish
 from shardline.data.schema import Column, Label
 from shardline.errors import InputError, ResourceError, ServingError
+from shardline.serving import endpoint as endpoint_module
 from shardline.serving.endpoint import check_endpoint, start_endpoint
+from shardline.serving.ray_internals import shut_serve_down
 from shardline.spec.output import ServeSpec
 from shardline.store import open_store
 
@@ -119,6 +121,41 @@ def test_model_that_cannot_be_loaded_is_an_error_and_leaves_nothing(ray_session,
     with pytest.raises(ServingError, match=r"^model 'probe' did not come up: .*NotFoundError"):
         start_endpoint(store, serve, model="probe", version=9)
     assert check_endpoint(serve) == serve
+
+
+@pytest.fixture
+def someone_elses_application(ray_session):
+    """Starts an application that is not shardline's in the same session."""
+    from ray import serve as ray_serve
+
+    @ray_serve.deployment(ray_actor_options={"num_cpus": 0})
+    class Theirs:
+        pass
+
+    yield lambda: ray_serve.run(Theirs.bind(), name="theirs", route_prefix="/theirs")
+    shut_serve_down()
+
+
+def test_endpoint_failed_or_closed_leaves_other_applications(
+    someone_elses_application, store, monkeypatch
+):
+    def running():
+        from ray import serve as ray_serve
+
+        return set(ray_serve.status().applications)
+
+    with start_endpoint(store, ServeSpec(port=0), model="probe", version=1) as endpoint:
+        someone_elses_application()
+        # What a start finds that another one overtakes between its check and its deployment.
+        monkeypatch.setattr(endpoint_module, "_check_cluster", lambda _: None)
+        with pytest.raises(InputError, match="this Ray session already serves a model"):
+            start_endpoint(store, ServeSpec(port=0), model="probe", version=1)
+        assert running() == {endpoint.application, "theirs"}
+        # The proxy takes up the other application's route while this is asked.
+        deadline_s = time.monotonic() + DEADLINE_S
+        while httpx.get(endpoint.url + "/readyz", timeout=DEADLINE_S).status_code != 200:
+            assert time.monotonic() < deadline_s
+    assert running() == {"theirs"}
 
 
 def test_predict_answers_every_row_with_its_own_result(client):

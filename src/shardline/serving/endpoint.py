@@ -9,6 +9,7 @@ whether Serve runs in its fast form and where HAProxy's metrics and statistics l
 
 import logging
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,11 +40,13 @@ class Endpoint:
     """`http://HOST:PORT`; predictions are at `/v1/models/MODEL:predict`."""
     model: str
     version: int
+    application: str
+    """Its name in Ray Serve."""
 
     def close(self) -> None:
-        """Stop answering; nothing but what the endpoint started is touched."""
+        """Stop answering; other applications in the session's Ray Serve go on."""
         with _quiet_driver():
-            shut_serve_down()
+            _remove(self.application)
 
     def __enter__(self) -> Self:
         return self
@@ -93,7 +96,7 @@ def start_endpoint(
         ready_timeout_s: How long loading and warming up may take.
 
     Raises:
-        InputError: The port is taken, or the cluster cannot hold the replicas.
+        InputError: The port is taken, the cluster cannot hold the replicas, or serves already.
         ServingError: The endpoint did not come up; nothing of it is left.
     """
     from ray import serve as ray_serve
@@ -102,32 +105,26 @@ def start_endpoint(
     _check_cluster(serve)
     _say_what_is_open(serve)
     deadline_s = time.monotonic() + ready_timeout_s
-    application = build_application(Serving(store=store, model=model, version=version, serve=serve))
-    with _quiet_driver(), _shut_down_on_error():
+    target = build_application(Serving(store=store, model=model, version=version, serve=serve))
+    # A name of its own: of two that start at once, neither replaces or removes the other's.
+    application = f"{model}-{secrets.token_hex(4)}"
+    with _quiet_driver(), _removed_on_error(application):
         ray_serve.start(
             http_options={"host": serve.host, "port": serve.port},
             proxy_location="HeadOnly",
             logging_config={"enable_access_log": False},
         )
-        ray_serve.run_many(
-            [ray_serve.RunTarget(target=application, name=model, route_prefix="/")],
-            wait_for_ingress_deployment_creation=False,
-            wait_for_applications_running=False,
-        )
-        _wait_until_running(model, deadline_s)
+        _deploy(ray_serve.RunTarget(target=target, name=application, route_prefix="/"))
+        _wait_until_running(model, application, deadline_s)
         host = "127.0.0.1" if serve.host in _ANY_HOSTS else serve.host
         _wait_until_ready(host, serve.port, deadline_s)
-    return Endpoint(url=f"http://{host}:{serve.port}", model=model, version=version)
+    return Endpoint(f"http://{host}:{serve.port}", model, version, application)
 
 
 def _check_cluster(serve: ServeSpec) -> None:
     import ray
-    from ray import serve as ray_serve
 
-    if ray_serve.status().applications:
-        raise InputError(
-            "this Ray session already serves a model; close that endpoint or use another session."
-        )
+    _check_nothing_is_served()
     free_cpus = ray.available_resources().get("CPU", 0.0)
     needed_cpus = serve.replicas * REPLICA_CPUS
     if free_cpus < needed_cpus:
@@ -141,6 +138,30 @@ def _check_cluster(serve: ServeSpec) -> None:
             f"serve.host is {serve.host!r}, but the cluster spans {len(addresses)} machines and "
             "replicas on the others could not be reached; set serve.host to 0.0.0.0."
         )
+
+
+def _check_nothing_is_served() -> None:
+    from ray import serve as ray_serve
+
+    if ray_serve.status().applications:
+        raise InputError(
+            "this Ray session already serves a model; close that endpoint or use another session."
+        )
+
+
+def _deploy(target: Any) -> None:
+    from ray import serve as ray_serve
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        ray_serve.run_many(
+            [target],
+            wait_for_ingress_deployment_creation=False,
+            wait_for_applications_running=False,
+        )
+    except RayServeException:
+        _check_nothing_is_served()  # another endpoint came first, after the first check
+        raise
 
 
 def _say_what_is_open(serve: ServeSpec) -> None:
@@ -166,19 +187,19 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _wait_until_running(model: str, deadline_s: float) -> None:
+def _wait_until_running(model: str, application: str, deadline_s: float) -> None:
     """Until every replica has loaded the model."""
     from ray import serve as ray_serve
 
     while True:
-        application = ray_serve.status().applications.get(model)
-        status = application.status if application else "not there yet"
+        found = ray_serve.status().applications.get(application)
+        status = found.status if found else "not there yet"
         if status == "RUNNING":
             return
-        if application and status in ("DEPLOY_FAILED", "UNHEALTHY"):
-            raise ServingError(f"model {model!r} did not come up: {_reason(application)}")
+        if found and status in ("DEPLOY_FAILED", "UNHEALTHY"):
+            raise ServingError(f"model {model!r} did not come up: {_reason(found)}")
         if time.monotonic() > deadline_s:
-            reason = f" ({_reason(application)})" if application else ""
+            reason = f" ({_reason(found)})" if found else ""
             raise ServingError(
                 f"model {model!r} was still {status}{reason} at the deadline; look into Ray's "
                 "serve logs, or allow it more time."
@@ -229,10 +250,25 @@ def _quiet_driver() -> Iterator[None]:
 
 
 @contextmanager
-def _shut_down_on_error() -> Iterator[None]:
+def _removed_on_error(application: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
         # Interrupted or failed, nothing half started may hold the port.
-        shut_serve_down()
+        _remove(application)
         raise
+
+
+def _remove(application: str) -> None:
+    """Take an application out of Ray Serve; Serve itself goes with the last one."""
+    from ray import serve as ray_serve
+
+    if not set(ray_serve.status().applications) - {application}:
+        shut_serve_down()
+        return
+    try:
+        ray_serve.delete(application)
+    except TimeoutError as error:
+        raise ServingError(
+            f"Ray Serve did not stop {application!r}; look into Ray's serve logs."
+        ) from error
