@@ -1,6 +1,5 @@
 """A local cluster of two nodes, for tests of what needs more than one node or the Jobs API."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.e2e.commands import environment
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 180
@@ -24,6 +24,7 @@ class LocalClusterCommand:
         command = [sys.executable, str(ROOT / "cluster" / "local.py"), action]
         return subprocess.run(
             [*command, "--state", str(self.state), *options],
+            env=environment(),
             capture_output=True,
             text=True,
             timeout=START_TIMEOUT_S,
@@ -34,7 +35,7 @@ class LocalClusterCommand:
         """The environment of a shell that uses the cluster."""
         lines = self.run("status").stdout.splitlines()
         exports = [line.removeprefix("export ") for line in lines if line.startswith("export ")]
-        return os.environ | dict(export.split("=", 1) for export in exports)
+        return environment() | dict(export.split("=", 1) for export in exports)
 
 
 @pytest.fixture(scope="session")

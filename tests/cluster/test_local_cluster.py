@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 import pytest
 import ray  # noqa: F401  # psutil comes inside Ray
 from tests.cluster.conftest import LocalClusterCommand
+from tests.e2e.commands import environment
 
 JOIN = "from shardline.cluster.session import session\nwith session({}) as s: print(s.address)"
 
@@ -159,7 +160,7 @@ def test_up_interrupted_leaves_nothing(tmp_path: Path) -> None:
     folders.mkdir()
     starting = subprocess.Popen(
         [sys.executable, "cluster/local.py", "up", "--state", str(tmp_path / "state")],
-        env=os.environ | {"TMPDIR": str(folders)},
+        env=environment(TMPDIR=str(folders)),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -180,7 +181,7 @@ def test_session_with_a_port_where_nobody_listens_says_so() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"
-        refused = run_python(JOIN.format(f"address={address!r}"), dict(os.environ))
+        refused = run_python(JOIN.format(f"address={address!r}"), environment())
     assert refused.stderr.splitlines()[-1] == (
         f"shardline.errors.ResourceError: no Ray cluster answers at {address}; check the address "
         "and that the cluster is up."

@@ -1,7 +1,6 @@
 """Verbs sent through the Jobs API of a real cluster, followed, their exit codes carried over."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from tests.cluster.conftest import ROOT, LocalClusterCommand
+from tests.e2e.commands import environment
 
 from shardline.cluster.jobs_api import exit_code
 
@@ -42,15 +42,15 @@ def shardline(*arguments: object, environment: dict[str, str]) -> subprocess.Pop
 def submit(
     cluster: LocalClusterCommand, verb: str, spec: Path, *options: str
 ) -> tuple[int, str, str]:
-    environment = cluster.environment()
-    address = environment["RAY_API_SERVER_ADDRESS"]
-    job = shardline("submit", verb, spec, "--address", address, *options, environment=environment)
+    variables = cluster.environment()
+    address = variables["RAY_API_SERVER_ADDRESS"]
+    job = shardline("submit", verb, spec, "--address", address, *options, environment=variables)
     out, err = job.communicate(timeout=TIMEOUT_S)
     return job.returncode, out, err
 
 
 def prepare(spec: Path) -> None:
-    prepared = shardline("prepare", spec, environment=dict(os.environ))
+    prepared = shardline("prepare", spec, environment=environment())
     _, err = prepared.communicate(timeout=TIMEOUT_S)
     assert prepared.returncode == 0, err
 
@@ -154,9 +154,7 @@ def test_submit_leaves_credentials_and_data_at_home(
     ],
 )
 def test_submit_to_no_dashboard_says_so(celsius: Path, address: str, sentence: str) -> None:
-    job = shardline(
-        "submit", "validate", celsius, "--address", address, environment=dict(os.environ)
-    )
+    job = shardline("submit", "validate", celsius, "--address", address, environment=environment())
     _, err = job.communicate(timeout=60)
     assert (job.returncode, err.splitlines()[-1]) == (2, sentence)
 
