@@ -77,7 +77,7 @@ def warm_up(predictor: Predictor, *, max_batch: int) -> None:
     for num_rows in (1, max_batch):
         try:
             predictor.predict(zero_rows(predictor.manifest, num_rows))
-        except Exception:
+        except Exception:  # boundary: a model may refuse zeros and still answer real rows
             logger.warning(
                 "model %s could not answer %d rows of zeros; its first requests will be slower.",
                 predictor.manifest.name,
