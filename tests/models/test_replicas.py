@@ -6,8 +6,8 @@ import pytest
 from tests.rings import with_ring
 
 from shardline.errors import ModelError
-from shardline.training.callbacks import GlobalMetrics
 from shardline.training.exchange import Alone
+from shardline.training.metrics import GlobalMetrics
 from shardline.training.replicas import (
     average_statistics,
     check_same_start,

@@ -1,4 +1,4 @@
-"""Keras callbacks of every worker: the order of data, global metrics, checkpoints and progress."""
+"""The Keras callback of every worker that keeps the cursor and commits checkpoints."""
 
 import time
 from typing import Any
@@ -10,58 +10,9 @@ from shardline.data.order import Order
 from shardline.errors import SpecError
 from shardline.spec.train import CheckpointSpec
 from shardline.training.exchange import Exchange
+from shardline.training.metrics import assign_all
 from shardline.training.recorder import Recorder, Snapshot
 from shardline.training.replicas import average_statistics, check_still_equal
-
-
-class GlobalMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no types
-    """Puts metrics over all workers' rows into the logs that every later callback sees.
-
-    The states of Keras metrics are sums over rows, so their sum over ranks is the state of one
-    process that saw all rows. Must be the first callback.
-
-    Args:
-        exchange: Connects the workers.
-    """
-
-    def __init__(self, exchange: Exchange) -> None:
-        super().__init__()
-        self._exchange = exchange
-        self._train: dict[str, Any] = {}
-        self._validation: dict[str, Any] = {}
-        self._adds_validation = False
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Forget the last epoch."""
-        self._train, self._validation = {}, {}
-        self._adds_validation = False
-
-    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Validation is about to reset the states: read the training metrics now."""
-        self._train = self.states_result()
-
-    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Read the validation metrics; a worker whose share was empty has no logs of its own."""
-        self._validation = self.states_result()
-        self._adds_validation = not logs
-        _replace(logs, self._validation)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Replace this worker's numbers by everybody's."""
-        _replace(logs, self._train or self.states_result())
-        validation = {f"val_{name}": value for name, value in self._validation.items()}
-        _replace(logs, validation)
-        if self._adds_validation and logs is not None:
-            logs.update(validation)
-
-    def states_result(self) -> dict[str, float]:
-        """The metrics of the summed states; this worker's own states stay as they are."""
-        variables = self.model.metrics_variables
-        local = [variable.numpy() for variable in variables]
-        _assign(variables, self._exchange.all_reduce(local))
-        result = {name: float(value) for name, value in self.model.get_metrics_result().items()}
-        _assign(variables, local)
-        return result
 
 
 class Record(keras.callbacks.Callback):  # type: ignore[misc]
@@ -147,7 +98,7 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
         if self._restored_metrics is not None:
             variables = self.model.metrics_variables
             states = zip(variables, self._restored_metrics, strict=True)
-            _assign(variables, [variable.numpy() + state for variable, state in states])
+            assign_all(variables, [variable.numpy() + state for variable, state in states])
         self._restored_metrics = None
 
     def _is_due(self) -> bool:
@@ -192,14 +143,3 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
         steps = self._cursor.step - self._offset
         elapsed_s = max(time.monotonic() - self._epoch_began_s, 1e-9)
         return steps * self._order.global_batch / elapsed_s
-
-
-def _replace(logs: dict[str, Any] | None, values: dict[str, Any]) -> None:
-    """Overwrite what is there: a custom step's own logs keep their keys."""
-    if logs is not None:
-        logs.update({name: value for name, value in values.items() if name in logs})
-
-
-def _assign(variables: list[Any], values: list[Any]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)

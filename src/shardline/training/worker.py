@@ -63,14 +63,12 @@ def train_worker(config: dict[str, WorkerTask]) -> Outcome:
 
 def _train(task: WorkerTask, exchange: Exchange) -> list[EpochLogs]:
     _limit_threads(task.spec.train.cpus_per_worker)
-    from shardline.training.callbacks import GlobalMetrics, Record
+    from shardline.training.averaging import average_gradients
+    from shardline.training.callbacks import Record
     from shardline.training.gradients import gradient_sums
+    from shardline.training.metrics import GlobalMetrics
     from shardline.training.recorder import Recorder
-    from shardline.training.replicas import (
-        average_gradients,
-        check_same_start,
-        refuse_false_synchronisation,
-    )
+    from shardline.training.replicas import check_same_start, refuse_false_synchronisation
 
     spec, dataset, store = task.spec, task.dataset, Store(task.spec.store)
     order = train_order(spec, dataset)
