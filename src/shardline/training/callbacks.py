@@ -47,6 +47,7 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
         self._first_step = start.step
         self._saved_step = self.global_step
         self._restored_metrics: list[Any] | None = None
+        self._save_is_asked = False
 
     @property
     def global_step(self) -> int:
@@ -83,11 +84,34 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
         # the weights in their place.
         if epoch + 1 < self.params["epochs"] and (self._is_due() or self._is_best()):
             self._save()
+        if self._save_is_asked:
+            self._save_is_asked = False
+            self.save_now()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Commit the end state."""
         if self._saved_step != self.global_step:
             self._save()
+
+    def save_now(self) -> bool:
+        """Commit the step just taken and wait until it is committed.
+
+        All ranks must call it after the same step: a preempted worker asks its peers first.
+
+        Returns:
+            Whether it is committed. Not after the last step of an epoch, whose validation and logs
+            are still to come: then `on_epoch_end` commits and waits.
+
+        Raises:
+            TrainingError: The checkpoint could not be written.
+        """
+        if self._cursor.step == self._order.steps_per_epoch:
+            self._save_is_asked = True
+            return False
+        if self._saved_step != self.global_step:
+            self._save()
+        self._recorder.wait()
+        return True
 
     def _add_restored_metrics(self) -> None:
         """Continue an interrupted epoch's metrics after its first batch.

@@ -1,9 +1,6 @@
 """What a run leaves in the store while it trains: checkpoints and progress, in the background."""
 
-import logging
-import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,15 +18,11 @@ from shardline.artifacts.checkpoint import (
     superfluous,
     write_checkpoint,
 )
-from shardline.errors import ShardlineError, TrainingError
 from shardline.spec import Spec
 from shardline.store import Store
+from shardline.training.background import Background
 
 PROGRESS_INTERVAL_S = 1.0
-
-Task = Callable[[], None]
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,7 +57,7 @@ class Recorder:
         self._writes = rank == 0
         self._noted_s = 0.0
         self._epoch_logs: dict[str, float] = {}
-        self._background = _Background()
+        self._background = Background()
 
     def save(self, model: Any, snapshot: Snapshot) -> None:
         """Copy the state (blocks) and commit it (in the background).
@@ -74,6 +67,7 @@ class Recorder:
         """
         if not self._writes:
             return
+        self._background.wait()
         tensors = model_tensors(model)
         tensors |= host_copies(model.optimizer.variables, prefix="optimizer/")
         tensors |= {f"metrics/{i:04d}": np.array(s) for i, s in enumerate(snapshot.metrics)}
@@ -100,6 +94,14 @@ class Recorder:
         """Remember an epoch's logs for the next progress report."""
         self._epoch_logs = {"epoch": epoch, **logs}
 
+    def wait(self) -> None:
+        """Wait until the last `save` is committed.
+
+        Raises:
+            TrainingError: It could not be.
+        """
+        self._background.wait()
+
     def finish(self) -> None:
         """Wait until everything is written.
 
@@ -125,72 +127,3 @@ class Recorder:
 def progress_key(run: str) -> str:
     """Where a run says how far it is, for whoever watches."""
     return f"runs/{run}/progress.json"
-
-
-class _Background:
-    """Runs commits, one after the other, and the newest note, on a thread of its own."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._commit: Task | None = None
-        self._note: Task | None = None
-        self._closing = False
-        self._failure: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="run-recorder", daemon=True)
-        self._thread.start()
-
-    def commit(self, task: Task) -> None:
-        """Queue a commit.
-
-        One may wait while one is under way; a third would pile up host copies of the model, so
-        training waits here.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self._commit is None)
-            self._raise_failure()
-            self._commit = task
-            self._changed.notify_all()
-
-    def note(self, task: Task) -> None:
-        """Replace the note that is waiting, if any; never waits."""
-        with self._changed:
-            self._note = task
-            self._changed.notify_all()
-
-    def finish(self) -> None:
-        """Wait for what is queued."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-        self._thread.join()
-        self._raise_failure()
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._commit or self._note or self._closing)
-                commit, self._commit = self._commit, None
-                note, self._note = self._note, None
-                self._changed.notify_all()
-            if commit is None and note is None:
-                return
-            if note is not None:
-                _try_to_note(note)
-            if commit is not None:
-                try:
-                    commit()
-                except Exception as error:  # noqa: BLE001  # handed to the training thread
-                    self._failure = error
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise TrainingError(
-                f"a checkpoint could not be written: {self._failure}; the earlier ones are intact."
-            ) from self._failure
-
-
-def _try_to_note(note: Task) -> None:
-    try:
-        note()
-    except ShardlineError as error:
-        logger.warning("progress could not be noted: %s", error)
