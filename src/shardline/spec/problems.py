@@ -81,11 +81,17 @@ def _descend(model: Any, part: str) -> Any:
         return _unwrap(model.model_fields[part].annotation)
     if isinstance(model, tuple):
         sections = [member for member in model if _is_section(member)]
-        tagged = [m for m in sections if part == get_args(m.model_fields["format"].annotation)[0]]
+        tagged = [member for member in sections if part == _tag_of(member)]
         return tagged[0] if tagged else None
     if get_origin(model) is dict:
         return _unwrap(get_args(model)[1])
     return None
+
+
+def _tag_of(section: type[BaseModel]) -> str:
+    """What names a union's member in a location: its `format`, or else its class."""
+    tag = section.model_fields.get("format")
+    return get_args(tag.annotation)[0] if tag else section.__name__
 
 
 def _unwrap(annotation: Any) -> Any:

@@ -15,6 +15,7 @@ from shardline.spec.model import ModelSpec
 from shardline.spec.output import ExportSpec, ScoreSpec, ServeSpec
 from shardline.spec.problems import problems_of
 from shardline.spec.train import TrainSpec
+from shardline.spec.warm_start import located_weight_source
 
 
 class Spec(Section):
@@ -88,11 +89,20 @@ class Spec(Section):
             update={
                 "store": absolute(self.store, base=base),
                 "data": self.data.model_copy(update={"source": source}),
+                "train": self._located_train(base),
                 "score": self._located_score(base),
             }
         )
         located._base = base.absolute()
         return located
+
+    def _located_train(self, base: Path) -> TrainSpec:
+        source = self.train.warm_start
+        if source is None:
+            return self.train
+        return self.train.model_copy(
+            update={"warm_start": located_weight_source(source, base=base)}
+        )
 
     def _located_score(self, base: Path) -> ScoreSpec:
         updates: dict[str, str] = {}

@@ -1,10 +1,13 @@
 """The `train` section: workers, batches, epochs and checkpoints."""
 
-from typing import Annotated, Literal, Self
+import math
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from shardline.spec.base import Name, Section
+from shardline.spec.callbacks import CallbackSpec
+from shardline.spec.warm_start import parse_weight_source
 
 Positive = Annotated[int, Field(gt=0)]
 MAX_DEFAULT_LANES = 16
@@ -29,13 +32,38 @@ class CheckpointSpec(Section):
     """Left out, the last checkpoint is the one evaluated and exported."""
 
 
+class WorkersSpec(Section):
+    """As many workers as the cluster holds at the moment, between two bounds."""
+
+    min: Positive = 1
+    """Fewer are waited for."""
+    max: Positive
+    """More are left out."""
+
+    @model_validator(mode="after")
+    def _bounds_fit(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min ({self.min}) must not exceed max ({self.max})")
+        return self
+
+
+def _kind_of_workers(given: Any) -> str:
+    return "WorkersSpec" if isinstance(given, dict | WorkersSpec) else "number"
+
+
+Workers = Annotated[
+    Annotated[Positive, Tag("number")] | Annotated[WorkersSpec, Tag("WorkersSpec")],
+    Discriminator(_kind_of_workers),
+]
+
+
 class TrainSpec(Section):
     """One training run."""
 
     run: Name | None = None
     """Run name; the spec's name when left out. An existing run is continued."""
-    workers: Positive = 1
-    """Training processes."""
+    workers: Workers = 1
+    """Training processes; as `{min, max}`, they follow the nodes that join and leave."""
     global_batch: Positive = 64
     """Rows of one optimizer step over all workers."""
     epochs: Positive = 1
@@ -44,18 +72,61 @@ class TrainSpec(Section):
     lanes: Positive | None = None
     """Fixed streams the rows are dealt into; left out, the largest divisor of the batch to 16."""
     cpus_per_worker: Positive = 1
-    gpus_per_worker: Annotated[int, Field(ge=0)] = 0
+    gpus_per_worker: Annotated[int, Field(ge=0, le=1)] = 0
+    """A worker trains on one GPU; more GPUs are used by more workers."""
+    mixed_precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    """Keras's global dtype policy while the builder runs, wherever the model is built."""
+    class_weight: Literal["balanced"] | dict[str, float] | None = None
+    """Weight of each class in the training loss, by name or index, 1 where left out; `balanced`
+    makes every class of the train split count the same in sum."""
+    warm_start: str | None = None
+    """First weights, by name and shape: `models:/NAME/VERSION`, `models:/NAME@ALIAS`,
+    `runs:/NAME@STEP` or a `.keras` file."""
+    callbacks: Annotated[tuple[CallbackSpec, ...], Field(strict=False)] = ()
+    """Run on every worker, on metrics over all workers' rows."""
     exchange: Literal["auto", "ring", "collective"] = "auto"
     """How gradients are summed: over plain TCP, by TensorFlow's collectives, or, with `auto`, by
     collectives between GPUs and over TCP between CPUs."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """Restarts of the worker group before the run is given up."""
+    stall_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """Silence of a worker after which the group is restarted; longer than the longest step."""
     checkpoint: CheckpointSpec = CheckpointSpec()
 
     @property
     def num_lanes(self) -> int:
         """Lanes in force."""
         return self.lanes or _largest_divisor(self.global_batch, MAX_DEFAULT_LANES)
+
+    @property
+    def min_workers(self) -> int:
+        """Workers without which training does not go on."""
+        return self.workers.min if isinstance(self.workers, WorkersSpec) else self.workers
+
+    @property
+    def max_workers(self) -> int:
+        """Workers that training uses at most."""
+        return self.workers.max if isinstance(self.workers, WorkersSpec) else self.workers
+
+    @field_validator("class_weight", mode="before")
+    @classmethod
+    def _weight_by_class(cls, value: Any) -> Any:
+        if value is None or value == "balanced":
+            return value
+        if not isinstance(value, dict) or not value:
+            raise ValueError(f"expected `balanced` or weights by class, got {value!r}")
+        for name, weight in value.items():
+            number = isinstance(weight, int | float) and not isinstance(weight, bool)
+            if not number or not math.isfinite(weight) or weight < 0:
+                raise ValueError(f"the weight of {name!r} must be a number from 0, got {weight!r}")
+        return {str(name): float(weight) for name, weight in value.items()}
+
+    @field_validator("warm_start")
+    @classmethod
+    def _names_weights(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_weight_source(value)
+        return value
 
     @model_validator(mode="after")
     def _lanes_fit(self) -> Self:
@@ -65,7 +136,14 @@ class TrainSpec(Section):
             raise ValueError(
                 f"lanes ({lanes}) must divide global_batch ({self.global_batch}); use {fits}"
             )
-        if lanes % self.workers:
+        if isinstance(self.workers, WorkersSpec):
+            if self.workers.max > lanes:
+                raise ValueError(
+                    f"workers.max ({self.workers.max}) must not exceed the {lanes} lanes; lower "
+                    "it, or set lanes to a larger divisor of global_batch "
+                    f"({self.global_batch})"
+                )
+        elif lanes % self.workers:
             raise ValueError(
                 f"workers ({self.workers}) must divide the {lanes} lanes; use "
                 f"{_nearest_divisors(lanes, self.workers)} workers, or set lanes to a multiple of "
