@@ -87,6 +87,9 @@ class TrainSpec(Section):
     exchange: Literal["auto", "ring", "collective"] = "auto"
     """How gradients are summed: over plain TCP, by TensorFlow's collectives, or, with `auto`, by
     collectives between GPUs and over TCP between CPUs."""
+    wire: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What float32 gradients are rounded to between workers; sums are made in float32. bfloat16
+    keeps the range, float16 keeps more digits of numbers up to 65,504."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """Restarts of the worker group before the run is given up."""
     stall_timeout_s: Annotated[float, Field(gt=0)] = 600.0
@@ -127,6 +130,17 @@ class TrainSpec(Section):
         if value is not None:
             parse_weight_source(value)
         return value
+
+    @model_validator(mode="after")
+    def _wire_fits(self) -> Self:
+        if self.wire != "float32" and (
+            self.exchange == "collective" or (self.exchange == "auto" and self.gpus_per_worker)
+        ):
+            raise ValueError(
+                f"wire: {self.wire} needs exchange: ring, as TensorFlow's collectives would also "
+                "make the sums in 16 bits; set it, or leave wire out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _lanes_fit(self) -> Self:

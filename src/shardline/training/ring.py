@@ -1,32 +1,35 @@
-"""Sums over workers by a ring of plain TCP connections, for workers without a GPU interconnect.
-
-Reduce-scatter and all-gather around a ring (Patarasuk and Yuan, "Bandwidth optimal all-reduce
-algorithms for clusters of workstations", JPDC 2009): every rank sends and receives 2 (N-1)/N of the
-data, whatever N is. Each chunk is summed once, in ring order, and then passed on as it is, so all
-ranks end with the same bits.
-"""
+"""A ring of TCP connections over which workers without a GPU interconnect sum and talk."""
 
 import hmac
-import queue
 import socket
 import struct
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 
 from shardline.errors import TrainingError
+from shardline.training.links import (
+    PIECE_BYTES,
+    Neighbours,
+    Place,
+    SocketReceiver,
+    SocketSender,
+)
+from shardline.training.queued_calls import QueuedCalls
+from shardline.training.reduction import NarrowSums, PlainSums, Sums, reduce_around
+from shardline.training.wire import Narrowing
 
 CONNECT_TIMEOUT_S = 60.0
 # A peer sends its token at once.
 STRANGER_TIMEOUT_S = 5.0
 # A peer may legitimately be this late: it traces its graph or waits for a slow store.
 PEER_TIMEOUT_S = 600.0
-# Received pieces are summed while the next one is in flight.
-PIECE_BYTES = 1 << 20
 TOKEN_BYTES = 32
+LENGTH = struct.Struct("<Q")
 
 
 class Listener:
@@ -66,11 +69,21 @@ class Listener:
 class TcpRing:
     """An `Exchange` over two TCP connections: to the next rank and from the previous one.
 
+    Calls may come from any thread, one after the other in the same order on all ranks. After the
+    first failure every call fails alike: the ranks no longer agree on where in the stream they are.
+
     Args:
         rank: This worker's number.
         addresses: Listening address of every rank.
         listener: This rank's listener.
         token: 32 secret bytes that all ranks share; strangers are refused.
+        peer_timeout_s: How long a neighbour may be silent.
+
+    Attributes:
+        background: Makes calls that the caller does not wait for at once; other calls must not
+            overtake them on some ranks only.
+        failure: The first error that a call raised. TensorFlow passes errors of host calls on as
+            its own, with a traceback for a message; this is the original.
     """
 
     def __init__(
@@ -80,173 +93,140 @@ class TcpRing:
         addresses: Sequence[tuple[str, int]],
         listener: Listener,
         token: bytes,
+        peer_timeout_s: float = PEER_TIMEOUT_S,
     ) -> None:
         self.rank = rank
         self.world_size = len(addresses)
         self.host = addresses[rank][0]
-        following = addresses[(rank + 1) % self.world_size]
-        self._next = socket.create_connection(following, timeout=CONNECT_TIMEOUT_S)
+        self.failure: TrainingError | None = None
+        place = Place((rank - 1) % self.world_size, rank, (rank + 1) % self.world_size)
+        self._next = socket.create_connection(addresses[place.next], timeout=CONNECT_TIMEOUT_S)
         self._next.sendall(token)
         self._previous = listener.accept(token)
         listener.close()
         for connection in (self._next, self._previous):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.settimeout(PEER_TIMEOUT_S)
-        self._piece = np.empty(PIECE_BYTES, dtype=np.uint8)
-        self._buffers: dict[np.dtype[Any], np.ndarray[Any, Any]] = {}
-        self._sender = _Sender(self._next)
+        self._neighbours = Neighbours(
+            SocketSender(self._next),
+            SocketReceiver(self._previous),
+            place=place,
+            timeout_s=peer_timeout_s,
+        )
+        self.background = QueuedCalls("ring")
+        self._turns = threading.Lock()
+        self._scratch = np.empty(0, np.uint16)
 
     def all_reduce(self, arrays: Sequence[Any]) -> list[Any]:
         """Element-wise sums over all ranks.
 
         Raises:
-            TrainingError: A peer is gone or silent.
+            StalledError: A neighbour was silent for too long.
+            TrainingError: It is gone.
         """
         results: list[Any] = [None] * len(arrays)
         by_dtype: dict[np.dtype[Any], list[int]] = {}
         for index, array in enumerate(arrays):
             by_dtype.setdefault(array.dtype, []).append(index)
-        for dtype, indices in by_dtype.items():
-            flat = self._flat(dtype, sum(arrays[index].size for index in indices))
-            np.concatenate([arrays[index].ravel() for index in indices], out=flat)
-            self._sum_in_place(flat)
+        for indices in by_dtype.values():
+            flat = np.concatenate([arrays[index].ravel() for index in indices])
+            self.sum_into(flat, flat)
             start = 0
             for index in indices:
                 size = arrays[index].size
-                # A copy: the buffer belongs to the next call, the result to TensorFlow.
-                results[index] = flat[start : start + size].reshape(arrays[index].shape).copy()
+                results[index] = flat[start : start + size].reshape(arrays[index].shape)
                 start += size
         return results
+
+    def sum_into(
+        self, source: Any, result: Any, *, scale: float = 1.0, wire: Narrowing | None = None
+    ) -> None:
+        """Fill an array with the scaled element-wise sums of all ranks' arrays.
+
+        Args:
+            source: This rank's addends, one-dimensional and contiguous; stays as it is.
+            result: Of the same length and dtype; may be the source itself.
+            scale: What the sums are multiplied by.
+            wire: How float32 values are narrowed between ranks; the sums are rounded too, so that
+                all ranks get the same ones. Other dtypes travel as they are.
+
+        Raises:
+            StalledError: A neighbour was silent for too long.
+            TrainingError: It is gone.
+        """
+        sums: Sums
+        with self._turn():
+            if self.world_size == 1:
+                np.multiply(source, source.dtype.type(scale), out=result)
+                return
+            if wire is not None and source.dtype == np.float32:
+                if self._scratch.size < source.size:
+                    self._scratch = np.empty(source.size, np.uint16)
+                sums = NarrowSums(source, result, scale=scale, wire=wire, scratch=self._scratch)
+            else:
+                sums = PlainSums(source, result, scale=scale)
+            reduce_around(
+                self._neighbours, sums, size=source.size, rank=self.rank, count=self.world_size
+            )
 
     def all_gather(self, message: bytes) -> list[bytes]:
         """Everyone's message, by rank.
 
         Raises:
-            TrainingError: A peer is gone or silent.
+            StalledError: A neighbour was silent for too long.
+            TrainingError: It is gone.
         """
         messages = {self.rank: message}
         passing, owner = message, self.rank
-        for _ in range(self.world_size - 1):
-            self._sender.send(struct.pack("<Q", len(passing)) + passing)
-            (length,) = struct.unpack("<Q", self._receive(8))
-            passing, owner = bytes(self._receive(length)), (owner - 1) % self.world_size
-            messages[owner] = passing
-        self._sender.flush()
+        with self._turn():
+            for _ in range(self.world_size - 1):
+                self._send(LENGTH.pack(len(passing)))
+                self._send(passing)
+                (length,) = LENGTH.unpack(self._neighbours.receive(LENGTH.size))
+                passing, owner = self._receive(length), (owner - 1) % self.world_size
+                messages[owner] = passing
+            self._neighbours.flush()
         return [messages[rank] for rank in range(self.world_size)]
 
     def close(self) -> None:
         """Close both connections; peers that still wait get an error, not a hang."""
-        self._sender.close()
+        self.background.close()
         for connection in (self._next, self._previous):
+            with suppress(OSError):  # the peer may have closed it
+                connection.shutdown(socket.SHUT_RDWR)  # wakes this process's own waiting threads
             connection.close()
 
-    def _flat(self, dtype: "np.dtype[Any]", size: int) -> "np.ndarray[Any, Any]":
-        buffer = self._buffers.get(dtype)
-        if buffer is None or buffer.size < size:
-            buffer = self._buffers[dtype] = np.empty(size, dtype=dtype)
-        return buffer[:size]
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with self._turns:
+            if self.failure is not None:
+                raise self.failure
+            try:
+                yield
+            except TrainingError as error:
+                self.failure = error
+                raise
 
-    def _sum_in_place(self, flat: "np.ndarray[Any, Any]") -> None:
-        count = self.world_size
-        bounds = [flat.size * part // count for part in range(count + 1)]
-        chunks = [flat[bounds[part] : bounds[part + 1]] for part in range(count)]
-        for hop in range(count - 1):  # afterwards this rank holds the sum of one chunk
-            self._sender.send(_as_bytes(chunks[(self.rank - hop) % count]))
-            self._receive_into(chunks[(self.rank - hop - 1) % count], add=True)
-        for hop in range(count - 1):  # and then passes sums around until all have all
-            self._sender.send(_as_bytes(chunks[(self.rank - hop + 1) % count]))
-            self._receive_into(chunks[(self.rank - hop) % count], add=False)
-        self._sender.flush()
+    def _send(self, data: bytes) -> None:
+        for start in range(0, len(data), PIECE_BYTES):
+            self._neighbours.send(memoryview(data)[start : start + PIECE_BYTES])
 
-    def _receive_into(self, chunk: "np.ndarray[Any, Any]", *, add: bool) -> None:
-        try:
-            if not add:
-                _receive_exactly(self._previous, _as_bytes(chunk))
-                return
-            per_piece = PIECE_BYTES // chunk.itemsize
-            for start in range(0, chunk.size, per_piece):
-                part = chunk[start : start + per_piece]
-                received = self._piece[: part.nbytes].view(chunk.dtype)
-                _receive_exactly(self._previous, _as_bytes(received))
-                np.add(part, received, out=part)
-        except OSError as error:
-            raise self._lost(error) from error
-
-    def _receive(self, length: int) -> bytearray:
-        try:
-            return _receive(self._previous, length)
-        except OSError as error:
-            raise self._lost(error) from error
-
-    def _lost(self, error: OSError) -> TrainingError:
-        previous = (self.rank - 1) % self.world_size
-        return TrainingError(f"rank {self.rank} lost its peer, rank {previous}: {error}.")
-
-
-class _Sender:
-    """Sends from a thread of its own: if all ranks sent first, full socket buffers would deadlock.
-
-    Args:
-        connection: Where to.
-    """
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._pending: queue.SimpleQueue[bytes | memoryview | threading.Event | None] = (
-            queue.SimpleQueue()
-        )
-        self._failure: OSError | None = None
-        self._thread = threading.Thread(target=self._run, name="ring-sender", daemon=True)
-        self._thread.start()
-
-    def send(self, data: bytes | memoryview) -> None:
-        """Queue data; it must not change before `flush` returns."""
-        self._pending.put(data)
-
-    def flush(self) -> None:
-        """Wait until everything queued is handed to the kernel."""
-        done = threading.Event()
-        self._pending.put(done)
-        done.wait()
-        if self._failure is not None:
-            raise TrainingError(f"the next worker of the ring is gone: {self._failure}.")
-
-    def close(self) -> None:
-        """End the thread."""
-        self._pending.put(None)
-
-    def _run(self) -> None:
-        while (item := self._pending.get()) is not None:
-            if isinstance(item, threading.Event):
-                item.set()
-            elif self._failure is None:
-                try:
-                    self._connection.sendall(item)
-                except OSError as error:
-                    self._failure = error
+    def _receive(self, length: int) -> bytes:
+        data = memoryview(bytearray(length))
+        for start in range(0, length, PIECE_BYTES):
+            piece = data[start : start + PIECE_BYTES]
+            self._neighbours.receive(len(piece), piece)
+        return bytes(data)
 
 
 def _presents(connection: socket.socket, token: bytes) -> bool:
     connection.settimeout(STRANGER_TIMEOUT_S)
+    presented = b""
     try:
-        return hmac.compare_digest(_receive(connection, TOKEN_BYTES), token)
+        while len(presented) < TOKEN_BYTES:
+            received = connection.recv(TOKEN_BYTES - len(presented))
+            if not received:
+                return False  # a port scan, say: gone again
+            presented += received
     except OSError:
-        return False  # a port scan, say: silent, or gone again
-
-
-def _as_bytes(array: "np.ndarray[Any, Any]") -> memoryview:
-    return array.view(np.uint8).data if array.size else memoryview(b"")
-
-
-def _receive(connection: socket.socket, length: int) -> bytearray:
-    data = bytearray(length)
-    _receive_exactly(connection, memoryview(data))
-    return data
-
-
-def _receive_exactly(connection: socket.socket, view: memoryview) -> None:
-    while len(view):
-        received = connection.recv_into(view)
-        if received == 0:
-            raise ConnectionResetError("it closed the connection")
-        view = view[received:]
+        return False  # silent, or broken off
+    return hmac.compare_digest(presented, token)

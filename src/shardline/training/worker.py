@@ -76,7 +76,7 @@ def _train(task: WorkerTask, exchange: Exchange) -> list[EpochLogs]:
     model = build_model(task.code, spec, dataset)
     refuse_false_synchronisation(model, exchange)
     check_same_start(model, exchange)
-    average_gradients(model, sums, world_size=exchange.world_size)
+    average_gradients(model, sums, weight=1 / exchange.world_size)
 
     place: dict[str, Any] = {
         "store": store,
