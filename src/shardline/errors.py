@@ -78,5 +78,13 @@ class TrainingError(ShardlineError):
     """Training did not finish; the last committed checkpoint is intact."""
 
 
+class StalledError(TrainingError):
+    """A worker is connected but has said nothing for longer than `train.stall_timeout_s`."""
+
+
+class NotFiniteError(TrainingError):
+    """Loss, gradients or weights became NaN or infinite; trying again would end the same way."""
+
+
 class ServingError(ShardlineError):
     """The endpoint could not be brought up or did not stay up."""
