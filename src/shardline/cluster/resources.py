@@ -71,6 +71,26 @@ def cluster_nodes() -> list[NodeResources]:
     return [NodeResources(cpus=offer.get("CPU", 0), gpus=offer.get("GPU", 0)) for offer in offers]
 
 
+def free_nodes() -> list[NodeResources]:
+    """What is not in use on nodes that are alive and stay so."""
+    from ray._private.state import available_resources_per_node
+
+    leaving = draining_nodes()
+    offers = available_resources_per_node().items()
+    return [
+        NodeResources(cpus=offer.get("CPU", 0), gpus=offer.get("GPU", 0))
+        for node, offer in offers
+        if node not in leaving
+    ]
+
+
+def draining_nodes() -> set[str]:
+    """Ids of nodes that are about to be taken away, where no new work starts."""
+    from ray._private.state import state
+
+    return set(state.get_draining_nodes())
+
+
 def _described(nodes: Sequence[NodeResources]) -> str:
     cpus = _count(sum(node.cpus for node in nodes), "CPU")
     gpus = _count(sum(node.gpus for node in nodes), "GPU")

@@ -1,8 +1,8 @@
 """Starts the workers, watches them, and turns what they leave into a result."""
 
 import json
+import logging
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,16 +15,23 @@ from shardline.artifacts.checkpoint import (
     list_checkpoints,
     newest_intact,
 )
-from shardline.cluster.resources import Demand, check_fits, cluster_nodes
-from shardline.errors import NotFoundError, StoreUnavailableError, TrainingError
+from shardline.cluster.resources import Demand, check_fits, cluster_nodes, free_nodes
+from shardline.errors import (
+    NotFiniteError,
+    NotFoundError,
+    ShardlineError,
+    StoreUnavailableError,
+)
 from shardline.progress import Progress
 from shardline.spec import Spec
 from shardline.store import Store
 from shardline.training.recorder import progress_key
 from shardline.training.run import begin_run, discard_run
-from shardline.training.worker import Outcome, WorkerTask, train_order, train_worker
+from shardline.training.worker import Outcome, WorkerTask, train_order
 
 WATCH_INTERVAL_S = 0.5
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,61 +77,39 @@ def train_model(
         _check_resources(spec)
         total_steps = order.steps_per_epoch * spec.train.epochs
         with _watching(store, spec, total_steps, progress):
-            _run_workers(spec, store, task)
+            outcome = _run(task, store, progress)
+        if outcome.refusal is not None:
+            raise _with_last_checkpoint(outcome.refusal, store, spec.run_name)
     return _result(spec, store, list_checkpoints(store, spec.run_name))
 
 
 def _check_resources(spec: Spec) -> None:
     train = spec.train
-    wanted = Demand(train.workers, train.cpus_per_worker, train.gpus_per_worker)
+    wanted = Demand(train.min_workers, train.cpus_per_worker, train.gpus_per_worker)
     check_fits(wanted, cluster_nodes())
 
 
-def _run_workers(spec: Spec, store: Store, task: WorkerTask) -> None:
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
-    from ray.train.v2.api.exceptions import TrainingFailedError
+def _run(task: WorkerTask, store: Store, progress: Progress) -> Outcome:
+    from shardline.training.launching import run_workers, wait_for_room
 
-    from shardline.training.backend import KerasBackendConfig
+    train = task.spec.train
 
-    train = spec.train
-    # Ray's own snapshot of a run can be torn (ray 2.60 rewrites it in place) and then blocks its
-    # name for good, so every attempt gets a name of its own and the truth stays in checkpoints.
-    scratch = f"runs/{spec.run_name}/ray"
-    trainer = DataParallelTrainer(
-        train_worker,
-        train_loop_config={"task": task},
-        backend_config=KerasBackendConfig(),
-        scaling_config=ScalingConfig(
-            num_workers=train.workers,
-            use_gpu=train.gpus_per_worker > 0,
-            resources_per_worker={"CPU": train.cpus_per_worker}
-            | ({"GPU": train.gpus_per_worker} if train.gpus_per_worker else {}),
-        ),
-        run_config=RunConfig(
-            name=uuid.uuid4().hex,
-            storage_path=store.arrow_uri(scratch),
-            failure_config=FailureConfig(
-                max_failures=train.max_failures,
-                # Without a limit, workers that find no free CPU are waited for again and again.
-                controller_failure_limit=train.max_failures,
-            ),
-        ),
-    )
-    # Ray's answer to Ctrl-C ends the process with code 1 and stays in place after the run (ray
-    # 2.60, data_parallel_trainer.py); Python's own unwinds to the session, which ends the workers.
-    trainer._register_sigint_handler = lambda _: None
-    try:
-        outcome: Outcome = trainer.fit().return_value
-    except TrainingFailedError as error:
-        raise TrainingError(
-            f"run {spec.run_name!r} failed {train.max_failures + 1} times, last with: "
-            f"{_innermost(error)}; its checkpoints are intact, the same command continues it."
-        ) from error
-    finally:
-        store.delete_folder(scratch)
-    if outcome.refusal is not None:
-        raise outcome.refusal
+    def say(sentence: str) -> None:
+        logger.warning(sentence)
+        progress.update(done=0, total=None, note=sentence)
+
+    wanted = Demand(train.min_workers, train.cpus_per_worker, train.gpus_per_worker)
+    wait_for_room(wanted, free_nodes, say=say)
+    return run_workers(task.spec, store, task)
+
+
+def _with_last_checkpoint(refusal: ShardlineError, store: Store, run: str) -> ShardlineError:
+    """Say where a run that diverged can be taken up again."""
+    if not isinstance(refusal, NotFiniteError):
+        return refusal
+    found = newest_intact(store, list_checkpoints(store, run))
+    last = f"the last good checkpoint is that of step {found.step}" if found else "no checkpoint"
+    return NotFiniteError(f"{refusal.message} Nothing of it is committed: {last}.")
 
 
 def _result(spec: Spec, store: Store, checkpoints: list[CheckpointManifest]) -> TrainResult:
@@ -170,10 +155,3 @@ def _watching(store: Store, spec: Spec, total_steps: int, progress: Progress) ->
 def _note(report: dict[str, Any]) -> str:
     logs = [f"{name} {value:.4g}" for name, value in report["logs"].items()]
     return " ".join([*logs, f"{report['rows_per_s']:,.0f} rows/s"])
-
-
-def _innermost(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__

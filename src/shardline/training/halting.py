@@ -1,0 +1,78 @@
+"""The Keras callback that ends training after the same step on all ranks when one was asked to."""
+
+import struct
+import time
+from typing import Any, Protocol
+
+import keras
+
+from shardline.training.exchange import Exchange
+from shardline.training.stopping import StopRequested, note_step, stop_reason
+
+ASK_INTERVAL_S = 0.5
+MAX_STEPS_BETWEEN = 10_000
+
+
+class Committing(Protocol):
+    """Knows where training is and commits it."""
+
+    @property
+    def global_step(self) -> int:
+        """Optimizer steps since the run began."""
+
+    def save_now(self) -> bool:
+        """Commit the step just taken, unless that must wait for the end of the epoch."""
+
+
+class StopTogether(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no types
+    """Asks all ranks every half second whether one of them is to stop; must come after `Record`.
+
+    Asking is one exchange of a few bytes, too much for every step of a small model. Rank 0 knows
+    how long a step takes and says after how many steps to ask again, so all ranks ask at the same
+    steps.
+
+    Args:
+        exchange: Connects the workers.
+        record: Commits the last step.
+        stop_epoch: The epoch that training ends before anyway.
+    """
+
+    def __init__(self, exchange: Exchange, record: Committing, *, stop_epoch: int) -> None:
+        super().__init__()
+        self._exchange = exchange
+        self._record = record
+        self._stop_epoch = stop_epoch
+        self._calls = 0
+        self._next_call = 1
+        self._asked_s = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Ask when it is time."""
+        note_step()
+        self._calls += 1
+        if self._calls >= self._next_call:
+            self._ask()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Ask, unless training is over."""
+        if epoch + 1 < self._stop_epoch:
+            self._ask()
+
+    def _ask(self) -> None:
+        steps = self._steps_until_next()
+        message = struct.pack("<I", steps) + stop_reason().encode()
+        answers = self._exchange.all_gather(message)
+        (steps,) = struct.unpack_from("<I", answers[0])
+        self._calls, self._next_call, self._asked_s = 0, steps, time.monotonic()
+        reasons = [(rank, answer[4:].decode()) for rank, answer in enumerate(answers) if answer[4:]]
+        if reasons and self._record.save_now():
+            rank, reason = reasons[0]
+            raise StopRequested(
+                f"rank {rank} was asked to stop, {reason}; the run is committed up to step "
+                f"{self._record.global_step} and goes on from there."
+            )
+
+    def _steps_until_next(self) -> int:
+        elapsed_s = time.monotonic() - self._asked_s
+        step_s = max(elapsed_s / max(self._calls, 1), 1e-6)
+        return min(max(int(ASK_INTERVAL_S / step_s), 1), MAX_STEPS_BETWEEN)
