@@ -12,9 +12,9 @@ from shardline.artifacts.checkpoint import (
     CheckpointManifest,
     Cursor,
     list_checkpoints,
-    model_tensors,
     write_checkpoint,
 )
+from shardline.artifacts.variables import model_tensors
 from shardline.data.manifest import (
     MARKER_NAME,
     ColumnStatistics,

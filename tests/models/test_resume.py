@@ -76,7 +76,7 @@ def test_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, caplog):
     store = Store(spec.store)
     checkpoints = list_checkpoints(store, spec.run_name)
     delete_checkpoints(store, checkpoints[3:])
-    torn = checkpoints[2].tensors_key
+    torn = checkpoints[2].file_keys[0]
     store.write(torn, store.read(torn)[:-100])
 
     run(spec)

@@ -9,8 +9,8 @@ from shardline.artifacts.checkpoint import (
     CheckpointManifest,
     find_checkpoint,
     read_tensors,
-    restore_weights,
 )
+from shardline.artifacts.variables import restore_weights
 from shardline.data.manifest import DatasetManifest, load_dataset
 from shardline.data.schema import Column
 from shardline.model.builder import build_model, model_inputs

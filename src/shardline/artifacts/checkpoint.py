@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from shardline.artifacts.tensor_file import TensorFile, read_tensor_file
 from shardline.errors import IntegrityError, NotFoundError
 from shardline.spec.train import MonitorSpec
-from shardline.store import Marker, Store, commit_marker, read_marker, read_verified
+from shardline.store import Marker, Store, commit_marker, dump_marker, read_marker, read_verified
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +45,11 @@ class CheckpointManifest(Marker):
     dataset_version: str
     history: tuple[EpochLogs, ...]
     """Logs of every finished epoch."""
+    identity: dict[str, str] = Field(default_factory=dict)
+    """What the run was begun with, as in `run.json`, should that be lost."""
+    created_unix_s: float = 0.0
     files: dict[str, str] = Field(default_factory=dict)
-    """Sha256 of every file, by name."""
+    """Sha256 of every file of tensors, by name; each rank wrote one."""
 
     @property
     def key(self) -> str:
@@ -55,13 +58,16 @@ class CheckpointManifest(Marker):
 
     @property
     def digest(self) -> str:
-        """Sha256 of the tensors' file."""
-        return next(iter(self.files.values()))
+        """Sha256 that stands for all tensors."""
+        digests = sorted(self.files.values())
+        if len(digests) == 1:
+            return digests[0]
+        return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
     @property
-    def tensors_key(self) -> str:
+    def file_keys(self) -> list[str]:
         """Where the tensors are."""
-        return f"{self.key}/{next(iter(self.files))}"
+        return [f"{self.key}/{name}" for name in sorted(self.files)]
 
 
 def checkpoint_key(run: str, step: int) -> str:
@@ -70,45 +76,84 @@ def checkpoint_key(run: str, step: int) -> str:
 
 
 def write_checkpoint(store: Store, manifest: CheckpointManifest, tensors: Tensors) -> None:
-    """Write the tensors, then commit; a committed checkpoint of the same step is kept as it is.
+    """Write all tensors in one share, then commit."""
+    share = TensorFile()
+    share.fill(tensors)
+    commit_checkpoint(store, manifest, write_share(store, manifest, share))
 
-    The file is named after its content, so that a second writer of the step, with bits of its own,
-    cannot change the one that a marker promises.
+
+def write_share(store: Store, manifest: CheckpointManifest, share: TensorFile) -> dict[str, str]:
+    """Write some of a checkpoint's tensors, to be committed with the others.
+
+    The file is named after its content, so that a second writer of the step, with bits or a number
+    of ranks of its own, cannot change the one that a marker promises.
+
+    Returns:
+        Sha256 by file name.
     """
-    from safetensors.numpy import save
-
-    data = save(dict(tensors))
-    digest = hashlib.sha256(data).hexdigest()
+    digest = hashlib.sha256(share.data).hexdigest()
     name = f"tensors-{digest[:16]}.safetensors"
-    store.write(f"{manifest.key}/{name}", data)
-    complete = manifest.model_copy(update={"files": {name: digest}})
-    commit_marker(store, f"{manifest.key}/{MARKER_NAME}", complete)
+    store.write(f"{manifest.key}/{name}", share.data)
+    return {name: digest}
+
+
+def commit_checkpoint(
+    store: Store, manifest: CheckpointManifest, files: Mapping[str, str]
+) -> CheckpointManifest:
+    """Make the written shares a checkpoint; one of the same step that is there is kept as it is.
+
+    A marker that nobody can read promises nothing and is replaced.
+
+    Args:
+        store: Where the shares are.
+        manifest: What they belong to.
+        files: Sha256 by name of all shares.
+    """
+    complete = manifest.model_copy(update={"files": dict(files)})
+    key = f"{manifest.key}/{MARKER_NAME}"
+    if not commit_marker(store, key, complete) and _read(store, manifest.key) is None:
+        store.write(key, dump_marker(complete))
+    return complete
 
 
 def read_tensors(store: Store, manifest: CheckpointManifest) -> dict[str, Any]:
-    """The checkpoint's arrays.
+    """The checkpoint's arrays, from all shares.
 
     Raises:
-        IntegrityError: The file is not the one that was committed.
+        IntegrityError: A file is not the one that was committed.
+        NotFoundError: A file is gone.
     """
-    from safetensors.numpy import load
-
-    data = read_verified(store, manifest.tensors_key, sha256=manifest.digest)
-    tensors: dict[str, Any] = load(data)
+    tensors: dict[str, Any] = {}
+    for name, digest in sorted(manifest.files.items()):
+        tensors |= read_tensor_file(read_verified(store, f"{manifest.key}/{name}", sha256=digest))
     return tensors
 
 
 def list_checkpoints(store: Store, run: str) -> list[CheckpointManifest]:
     """Committed checkpoints of a run, oldest first."""
     folder = f"runs/{run}/checkpoints"
-    found = []
-    for name in store.list_folders(folder):
-        try:
-            marker = read_marker(store, f"{folder}/{name}/{MARKER_NAME}", CheckpointManifest)
-        except NotFoundError:
-            continue  # not committed, or just removed by the run's retention
-        found.append(marker)
-    return sorted(found, key=lambda manifest: manifest.step)
+    read = (_read(store, f"{folder}/{name}") for name in store.list_folders(folder))
+    return sorted((found for found in read if found), key=lambda manifest: manifest.step)
+
+
+def _read(store: Store, folder: str) -> CheckpointManifest | None:
+    """The checkpoint in a folder.
+
+    None if it is not committed, was just removed by the run's retention, or its marker is torn or
+    another checkpoint's.
+    """
+    key = f"{folder}/{MARKER_NAME}"
+    try:
+        manifest = read_marker(store, key, CheckpointManifest)
+    except NotFoundError:
+        return None
+    except IntegrityError as error:
+        logger.warning("passing over a checkpoint: %s", error)
+        return None
+    if manifest.key != folder or not manifest.files:
+        logger.warning("passing over a checkpoint: %s describes another", store.uri_of(key))
+        return None
+    return manifest
 
 
 def find_checkpoint(
@@ -159,7 +204,8 @@ def superfluous(
 def newest_intact(store: Store, checkpoints: list[CheckpointManifest]) -> CheckpointManifest | None:
     """The newest checkpoint whose bytes are those that were committed.
 
-    Damaged ones on the way are removed, so that training can commit their steps again.
+    Those on the way that are damaged, or were removed while they were read, are removed for good,
+    so that training can commit their steps again.
     """
     for checkpoint in reversed(checkpoints):
         try:
@@ -177,41 +223,3 @@ def delete_checkpoints(store: Store, checkpoints: Iterable[CheckpointManifest]) 
     for checkpoint in checkpoints:
         store.delete(f"{checkpoint.key}/{MARKER_NAME}")
         store.delete_folder(checkpoint.key)
-
-
-def model_tensors(model: Any) -> dict[str, Any]:
-    """Host copies of a model's variables."""
-    return host_copies(model.variables, prefix="model/")
-
-
-def host_copies(variables: Iterable[Any], *, prefix: str) -> dict[str, Any]:
-    """Arrays that later steps do not change, keyed by position and path.
-
-    The position keeps two variables of one path apart.
-    """
-    return {
-        f"{prefix}{index:04d}/{variable.path}": np.array(variable.numpy())
-        for index, variable in enumerate(variables)
-    }
-
-
-def restore_weights(model: Any, tensors: Tensors) -> None:
-    """Assign a checkpoint's weights to a model that the same builder made.
-
-    Raises:
-        IntegrityError: The model has other variables than the checkpoint.
-    """
-    assign_variables(model.variables, tensors, prefix="model/")
-
-
-def assign_variables(variables: list[Any], tensors: Tensors, *, prefix: str) -> None:
-    """Assign the tensors under `prefix`, in order, to variables of the same shapes."""
-    saved = [tensors[name] for name in sorted(tensors) if name.startswith(prefix)]
-    shapes = [tuple(variable.shape) for variable in variables]
-    if [tuple(array.shape) for array in saved] != shapes:
-        raise IntegrityError(
-            f"the checkpoint holds {len(saved)} {prefix.rstrip('/')} variables, the builder made "
-            f"{len(shapes)} or other shapes; the builder changed since: train under a new run."
-        )
-    for variable, array in zip(variables, saved, strict=True):
-        variable.assign(array)

@@ -33,7 +33,7 @@ class LocalBytes:
         data = self.read(key)
         return data, _version(data)
 
-    def write(self, key: str, data: bytes) -> None:
+    def write(self, key: str, data: bytes | memoryview) -> None:
         """Replace the file in one step."""
         with self._finished_file(key, data) as finished:
             finished.replace(self.root / key)
@@ -111,7 +111,7 @@ class LocalBytes:
                     continue  # deleted between listing and stat
 
     @contextmanager
-    def _finished_file(self, key: str, data: bytes) -> Iterator[Path]:
+    def _finished_file(self, key: str, data: bytes | memoryview) -> Iterator[Path]:
         """A complete, synced file beside `key` under a name that readers skip."""
         target = self.root / key
         partial = target.parent / f"{PARTIAL_PREFIX}{os.getpid()}-{os.urandom(8).hex()}"

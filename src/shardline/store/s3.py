@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # stubs only; the runtime import is below, where it is first 
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
 MAX_ATTEMPTS = 6
+PART_BYTES = 32 << 20
 # Raced conditional writes answer 409 while the other writer is still in flight.
 MAX_CONFLICT_RETRIES = 10
 
@@ -47,10 +48,18 @@ class S3Bytes:
             answer = _client().get_object(Bucket=self.bucket, Key=self._path(key))
             return answer["Body"].read(), answer["ETag"]
 
-    def write(self, key: str, data: bytes) -> None:
-        """Create or replace an object."""
+    def write(self, key: str, data: bytes | memoryview) -> None:
+        """Create or replace an object; a large one is sent in parts."""
+        from boto3.s3.transfer import TransferConfig
+        from pyarrow import BufferReader
+
+        config = TransferConfig(
+            multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, use_threads=False
+        )
         with self._explained(key):
-            _client().put_object(Bucket=self.bucket, Key=self._path(key), Body=data)
+            _client().upload_fileobj(
+                BufferReader(data), self.bucket, self._path(key), Config=config
+            )
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Single-part PUT with `If-None-Match: *`."""

@@ -39,7 +39,7 @@ class Bytes(Protocol):
         """Content and version."""
         ...
 
-    def write(self, key: str, data: bytes) -> None:
+    def write(self, key: str, data: bytes | memoryview) -> None:
         """Create or replace."""
         ...
 
@@ -99,7 +99,7 @@ class Store:
         """Content and the version to hand to `compare_and_swap`."""
         return self._bytes.read_versioned(key)
 
-    def write(self, key: str, data: bytes) -> None:
+    def write(self, key: str, data: bytes | memoryview) -> None:
         """Create or replace an object that nothing depends on until a marker names it."""
         self._bytes.write(key, data)
 

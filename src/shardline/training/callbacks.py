@@ -12,7 +12,7 @@ from shardline.spec.train import CheckpointSpec
 from shardline.training.exchange import Exchange
 from shardline.training.metrics import assign_all
 from shardline.training.recorder import Recorder, Snapshot
-from shardline.training.replicas import average_statistics, check_still_equal
+from shardline.training.replicas import make_equal
 
 
 class Record(keras.callbacks.Callback):  # type: ignore[misc]
@@ -82,11 +82,11 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
         self._check_monitor(entry)
         # The last epoch is left to `on_train_end`: in between, `fit` may put moving averages of
         # the weights in their place.
-        if epoch + 1 < self.params["epochs"] and (self._is_due() or self._is_best()):
+        asked, self._save_is_asked = self._save_is_asked, False
+        if epoch + 1 < self.params["epochs"] and (asked or self._is_due() or self._is_best()):
             self._save()
-        if self._save_is_asked:
-            self._save_is_asked = False
-            self.save_now()
+        if asked:
+            self._recorder.wait()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Commit the end state."""
@@ -148,8 +148,7 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
             )
 
     def _save(self) -> None:
-        check_still_equal(self.model, self._exchange)
-        average_statistics(self.model, self._exchange)
+        make_equal(self.model, self._exchange)
         local = [variable.numpy() for variable in self.model.metrics_variables]
         metrics = self._exchange.all_reduce(local)
         self._saved_step = self.global_step

@@ -43,21 +43,33 @@ class Alone:
 
 # The backend joins the ring on the actor's main thread, the train function runs in another thread
 # of the same process: this is where they meet.
-_joined: list[Exchange] = []
+_joined: list[tuple[Exchange, Exchange]] = []
 
 
-def join(exchange: Exchange) -> None:
-    """Make this the process's exchange, in place of one left by an earlier worker group."""
+def join(exchange: Exchange, background: Exchange) -> None:
+    """Make these the process's exchanges, in place of ones left by an earlier worker group.
+
+    Args:
+        exchange: For the training thread.
+        background: For the thread that commits checkpoints: calls of two threads over one
+            connection would mix, in another way on every rank.
+    """
     leave()
-    _joined.append(exchange)
+    _joined.append((exchange, background))
 
 
 def joined() -> Exchange:
-    """The process's exchange; `Alone` when it was never joined to others."""
-    return _joined[-1] if _joined else Alone()
+    """The training thread's exchange; `Alone` when the process was never joined to others."""
+    return _joined[-1][0] if _joined else Alone()
+
+
+def joined_background() -> Exchange:
+    """The background thread's exchange; `Alone` when the process was never joined to others."""
+    return _joined[-1][1] if _joined else Alone()
 
 
 def leave() -> None:
-    """Close the process's exchange, if any."""
+    """Close the process's exchanges, if any."""
     while _joined:
-        _joined.pop().close()
+        for exchange in _joined.pop():
+            exchange.close()

@@ -1,5 +1,7 @@
 """What a run leaves in the store while it trains: checkpoints and progress, in the background."""
 
+import logging
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -7,22 +9,26 @@ from typing import Any
 import numpy as np
 import orjson
 
-from shardline.artifacts.checkpoint import (
-    CheckpointManifest,
-    Cursor,
-    EpochLogs,
-    delete_checkpoints,
-    host_copies,
-    list_checkpoints,
-    model_tensors,
-    superfluous,
-    write_checkpoint,
+from shardline.artifacts.checkpoint import CheckpointManifest, Cursor, EpochLogs
+from shardline.artifacts.clock import Clock, unix_clock
+from shardline.artifacts.shares import share_of
+from shardline.artifacts.tensor_file import TensorFile, item_size
+from shardline.artifacts.variables import (
+    METRICS_PREFIX,
+    MODEL_PREFIX,
+    OPTIMIZER_PREFIX,
+    host_array,
+    named,
 )
-from shardline.spec import Spec
+from shardline.spec.train import CheckpointSpec
 from shardline.store import Store
 from shardline.training.background import Background
+from shardline.training.commit import commit_together, retain
+from shardline.training.exchange import Exchange
 
 PROGRESS_INTERVAL_S = 1.0
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,56 +43,68 @@ class Snapshot:
 
 
 class Recorder:
-    """Writes a run's state from one background thread; on ranks other than 0 it writes nothing.
+    """Writes a run's state from one background thread on every rank.
+
+    The ranks hold identical replicas, so each copies and writes a share of them; progress is noted
+    by rank 0 alone. One commit is under way at a time: a save that comes due meanwhile waits for
+    it, so that a crash never loses more than the steps between three checkpoints, and memory holds
+    one copy of the share.
 
     Args:
         store: Where to.
-        spec: The resolved spec.
-        dataset_version: What is trained on.
-        world_size: Number of workers.
-        rank: This worker's number.
+        template: What all checkpoints of this group of workers have in common.
+        policy: Which checkpoints are kept.
+        exchange: Connects the background threads of all ranks.
+        clock: When a checkpoint was made.
     """
 
     def __init__(
-        self, store: Store, spec: Spec, *, dataset_version: str, world_size: int, rank: int
+        self,
+        store: Store,
+        template: CheckpointManifest,
+        *,
+        policy: CheckpointSpec,
+        exchange: Exchange,
+        clock: Clock = unix_clock,
     ) -> None:
         self._store = store
-        self._spec = spec
-        self._dataset_version = dataset_version
-        self._world_size = world_size
-        self._writes = rank == 0
+        self._template = template
+        self._policy = policy
+        self._exchange = exchange
+        self._clock = clock
+        self._share = TensorFile()
         self._noted_s = 0.0
         self._epoch_logs: dict[str, float] = {}
         self._background = Background()
 
     def save(self, model: Any, snapshot: Snapshot) -> None:
-        """Copy the state (blocks) and commit it (in the background).
+        """Copy this rank's share of the state (blocks) and commit it (in the background).
 
         Raises:
             TrainingError: An earlier background write failed.
         """
-        if not self._writes:
-            return
+        if self._background.is_busy():
+            logger.warning(
+                "training waits for the checkpoint before that of step %d: they come due faster "
+                "than the store takes them; raise train.checkpoint.every_steps",
+                snapshot.step,
+            )
         self._background.wait()
-        tensors = model_tensors(model)
-        tensors |= host_copies(model.optimizer.variables, prefix="optimizer/")
-        tensors |= {f"metrics/{i:04d}": np.array(s) for i, s in enumerate(snapshot.metrics)}
-        manifest = CheckpointManifest(
-            run=self._spec.run_name,
-            step=snapshot.step,
-            cursor=snapshot.cursor,
-            world_size=self._world_size,
-            spec_digest=self._spec.digest,
-            dataset=self._spec.name,
-            dataset_version=self._dataset_version,
-            history=snapshot.history,
+        self._share.fill(_share(model, snapshot, self._exchange))
+        manifest = self._template.model_copy(
+            update={
+                "step": snapshot.step,
+                "cursor": snapshot.cursor,
+                "history": snapshot.history,
+                "created_unix_s": self._clock(),
+            }
         )
-        self._background.commit(lambda: self._commit(manifest, tensors))
+        self._background.commit(lambda: self._commit(manifest))
 
     def note_progress(self, step: int, logs: dict[str, Any], rows_per_s: float) -> None:
         """Say how far training is, at most once per interval."""
         now_s = time.monotonic()
-        if self._writes and now_s - self._noted_s >= PROGRESS_INTERVAL_S:
+        if self._exchange.rank == 0 and now_s - self._noted_s >= PROGRESS_INTERVAL_S:
             self._noted_s = now_s
             self._write_progress(step, rows_per_s, {name: float(logs[name]) for name in logs})
 
@@ -110,16 +128,13 @@ class Recorder:
         """
         self._background.finish()
 
-    def _commit(self, manifest: CheckpointManifest, tensors: dict[str, Any]) -> None:
-        write_checkpoint(self._store, manifest, tensors)
-        policy = self._spec.train.checkpoint
-        committed = list_checkpoints(self._store, manifest.run)
-        delete_checkpoints(
-            self._store, superfluous(committed, keep=policy.keep, monitor=policy.monitor)
-        )
+    def _commit(self, manifest: CheckpointManifest) -> None:
+        commit_together(self._store, manifest, self._share, self._exchange)
+        if self._exchange.rank == 0:
+            retain(self._store, manifest.run, self._policy)
 
     def _write_progress(self, step: int, rows_per_s: float, logs: dict[str, float]) -> None:
-        key = progress_key(self._spec.run_name)
+        key = progress_key(self._template.run)
         report = {"step": step, "rows_per_s": rows_per_s, "logs": self._epoch_logs or logs}
         self._background.note(lambda: self._store.write(key, orjson.dumps(report)))
 
@@ -127,3 +142,24 @@ class Recorder:
 def progress_key(run: str) -> str:
     """Where a run says how far it is, for whoever watches."""
     return f"runs/{run}/progress.json"
+
+
+def _share(model: Any, snapshot: Snapshot, exchange: Exchange) -> dict[str, Any]:
+    """This rank's share of the training state, as arrays."""
+    variables = named(model.variables, prefix=MODEL_PREFIX)
+    variables |= named(model.optimizer.variables, prefix=OPTIMIZER_PREFIX)
+    metrics = {
+        f"{METRICS_PREFIX}{index:05d}": np.asarray(state)
+        for index, state in enumerate(snapshot.metrics)
+    }
+    sizes = {name: _num_bytes(variable) for name, variable in variables.items()}
+    sizes |= {name: state.nbytes for name, state in metrics.items()}
+    mine = share_of(sizes, rank=exchange.rank, world_size=exchange.world_size)
+    return {
+        name: metrics[name] if name in metrics else host_array(variables[name]) for name in mine
+    }
+
+
+def _num_bytes(variable: Any) -> int:
+    """Bytes of a variable, without copying it to the host."""
+    return math.prod(int(size) for size in variable.shape) * item_size(variable.dtype)

@@ -1,15 +1,18 @@
 """Runs: what a run name stands for, and why it may not be continued with something else."""
 
+import logging
 from collections.abc import Mapping
 
 from shardline.artifacts.checkpoint import list_checkpoints
 from shardline.data.manifest import DatasetManifest
-from shardline.errors import SpecError
+from shardline.errors import IntegrityError, NotFoundError, SpecError
 from shardline.model.code import ModelCode
 from shardline.spec import Spec
 from shardline.store import Marker, Store, commit_marker, read_marker
 
 MARKER_NAME = "run.json"
+
+logger = logging.getLogger(__name__)
 
 
 class RunManifest(Marker):
@@ -26,30 +29,31 @@ class RunManifest(Marker):
 def begin_run(store: Store, spec: Spec, *, dataset: DatasetManifest, code: ModelCode) -> None:
     """Begin a run, or make sure that the one of this name was begun with the same things.
 
+    What it was begun with is in `run.json`, and, should that be lost, in its newest checkpoint.
+
     Raises:
         SpecError: It was begun with another dataset, model or order of data.
     """
     manifest = RunManifest(
         run=spec.run_name,
-        identity=_identity(spec, dataset, code),
+        identity=run_identity(spec, dataset, code),
         spec=spec.model_dump(mode="json"),
         code=dict(code.files),
     )
-    key = f"runs/{spec.run_name}/{MARKER_NAME}"
-    if commit_marker(store, key, manifest):
+    checkpoints = list_checkpoints(store, spec.run_name)
+    begun = _begun(store, spec.run_name)
+    identity = begun.identity if begun else checkpoints[-1].identity if checkpoints else {}
+    changed = differences(identity, manifest.identity)
+    if changed and checkpoints:
+        raise SpecError(
+            f"run {spec.run_name!r} was begun with another {' and '.join(changed)}; continue it "
+            "with the same, name a new run with --set train.run=NAME, or discard it with --restart."
+        )
+    if begun and not changed:
         return
-    begun = read_marker(store, key, RunManifest)
-    changed = differences(begun.identity, manifest.identity)
-    if not changed:
-        return
-    if not list_checkpoints(store, spec.run_name):
-        store.delete(key)  # nothing was trained under the old identity
-        begin_run(store, spec, dataset=dataset, code=code)
-        return
-    raise SpecError(
-        f"run {spec.run_name!r} was begun with another {' and '.join(changed)}; continue it with "
-        "the same, name a new run with --set train.run=NAME, or discard it with --restart."
-    )
+    store.delete(_key(spec.run_name))  # nothing was trained under the old identity
+    if not commit_marker(store, _key(spec.run_name), manifest):
+        begin_run(store, spec, dataset=dataset, code=code)  # another command was faster
 
 
 def discard_run(store: Store, run: str) -> None:
@@ -62,7 +66,23 @@ def differences(begun: Mapping[str, str], wanted: Mapping[str, str]) -> list[str
     return [name for name in begun if begun[name] != wanted.get(name)]
 
 
-def _identity(spec: Spec, dataset: DatasetManifest, code: ModelCode) -> dict[str, str]:
+def _begun(store: Store, run: str) -> RunManifest | None:
+    """What is on record; None if nothing is, or nothing readable."""
+    try:
+        return read_marker(store, _key(run), RunManifest)
+    except NotFoundError:
+        return None
+    except IntegrityError as error:
+        logger.warning("beginning the record of run %s anew: %s", run, error)
+        return None
+
+
+def _key(run: str) -> str:
+    return f"runs/{run}/{MARKER_NAME}"
+
+
+def run_identity(spec: Spec, dataset: DatasetManifest, code: ModelCode) -> dict[str, str]:
+    """Everything that a run's checkpoints depend on, in words for the user."""
     return {
         "dataset": f"{dataset.name}/{dataset.version}",
         "model code": code.digest,

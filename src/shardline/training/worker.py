@@ -6,14 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from shardline.artifacts.checkpoint import (
-    CheckpointManifest,
-    Cursor,
-    EpochLogs,
+from shardline.artifacts.checkpoint import CheckpointManifest, Cursor, EpochLogs
+from shardline.artifacts.variables import (
+    METRICS_PREFIX,
+    OPTIMIZER_PREFIX,
     assign_variables,
-    list_checkpoints,
-    newest_intact,
-    read_tensors,
     restore_weights,
 )
 from shardline.data.manifest import DatasetManifest
@@ -23,7 +20,9 @@ from shardline.model.builder import build_model, model_inputs
 from shardline.model.code import ModelCode
 from shardline.spec import Spec
 from shardline.store import Store
-from shardline.training.exchange import Exchange, joined, leave
+from shardline.training.exchange import Exchange, joined, joined_background, leave
+from shardline.training.resume import Restored, restore_newest
+from shardline.training.run import run_identity
 from shardline.training.stream import TrainStream, validation_stream
 
 logger = logging.getLogger(__name__)
@@ -87,29 +86,28 @@ def _train(task: WorkerTask, exchange: Exchange) -> list[EpochLogs]:
     stream = TrainStream(dataset, order, **place)
     local_batch = spec.train.global_batch // exchange.world_size
     validation = validation_stream(dataset, batch_rows=local_batch, **place)
+    restored = restore_newest(store, spec.run_name, exchange)
+    start = restored.checkpoint if restored else _before_training(task, exchange.world_size)
     recorder = Recorder(
         store,
-        spec,
-        dataset_version=dataset.version,
-        world_size=exchange.world_size,
-        rank=exchange.rank,
+        _before_training(task, exchange.world_size),
+        policy=spec.train.checkpoint,
+        exchange=joined_background(),
     )
-    start = _agree_on_checkpoint(store, spec.run_name, exchange)
-    cursor = start.cursor if start else Cursor(epoch=0, step=0)
     record = Record(
         order,
         exchange=exchange,
         recorder=recorder,
         policy=spec.train.checkpoint,
-        start=cursor,
-        history=[dict(entry) for entry in start.history] if start else [],
+        start=start.cursor,
+        history=[dict(entry) for entry in start.history],
     )
-    if start:
-        _restore(model, store, start, record)
+    if restored:
+        _restore(model, restored, record)
     _fit(
         model,
         stream,
-        start=cursor,
+        start=start.cursor,
         stop_epoch=spec.train.epochs,
         validation_data=validation,
         callbacks=[record] if exchange.world_size == 1 else [GlobalMetrics(exchange), record],
@@ -174,22 +172,27 @@ def train_order(spec: Spec, dataset: DatasetManifest) -> Order:
     )
 
 
-def _agree_on_checkpoint(store: Store, run: str, exchange: Exchange) -> CheckpointManifest | None:
-    """The newest intact checkpoint, chosen by rank 0 so that all ranks continue from one state."""
-    choice = b""
-    if exchange.rank == 0:
-        found = newest_intact(store, list_checkpoints(store, run))
-        choice = found.model_dump_json().encode() if found else b""
-    chosen = exchange.all_gather(choice)[0]
-    return CheckpointManifest.model_validate_json(chosen) if chosen else None
+def _before_training(task: WorkerTask, world_size: int) -> CheckpointManifest:
+    """What all checkpoints of this group of workers have in common, at step 0."""
+    return CheckpointManifest(
+        run=task.spec.run_name,
+        step=0,
+        cursor=Cursor(epoch=0, step=0),
+        world_size=world_size,
+        spec_digest=task.spec.digest,
+        dataset=task.dataset.name,
+        dataset_version=task.dataset.version,
+        history=(),
+        identity=run_identity(task.spec, task.dataset, task.code),
+    )
 
 
-def _restore(model: Any, store: Store, checkpoint: CheckpointManifest, record: Any) -> None:
-    tensors = read_tensors(store, checkpoint)
+def _restore(model: Any, restored: Restored, record: Any) -> None:
+    tensors, checkpoint = restored.tensors, restored.checkpoint
     restore_weights(model, tensors)
     model.optimizer.build(model.trainable_variables)
-    assign_variables(model.optimizer.variables, tensors, prefix="optimizer/")
-    metrics = [tensors[name] for name in sorted(tensors) if name.startswith("metrics/")]
+    assign_variables(model.optimizer.variables, tensors, prefix=OPTIMIZER_PREFIX)
+    metrics = [tensors[name] for name in sorted(tensors) if name.startswith(METRICS_PREFIX)]
     if metrics:
         record.restore_metrics(metrics)
     logger.info("continuing run %s from step %d", checkpoint.run, checkpoint.step)

@@ -64,7 +64,7 @@ def test_unmarked_checkpoint_does_not_exist(store):
 
 def test_damaged_tensors_are_named(store):
     write_checkpoint(store, manifest(5), TENSORS)
-    key = find_checkpoint(store, "r").tensors_key
+    key = find_checkpoint(store, "r").file_keys[0]
     store.write(key, store.read(key)[:-1] + b"x")
     with pytest.raises(IntegrityError, match=r"step-00000005/tensors-\w+.safetensors is damaged"):
         read_tensors(store, find_checkpoint(store, "r"))
@@ -80,7 +80,7 @@ def test_second_writer_of_a_step_leaves_the_committed_one_alone(store):
 def test_newest_intact_passes_over_damage_and_makes_room(store, caplog):
     for step in (5, 9):
         write_checkpoint(store, manifest(step), TENSORS)
-    store.write(find_checkpoint(store, "r").tensors_key, b"torn")
+    store.write(find_checkpoint(store, "r").file_keys[0], b"torn")
     assert newest_intact(store, list_checkpoints(store, "r")).step == 5
     assert "falling back to an earlier checkpoint" in caplog.text
     assert [c.step for c in list_checkpoints(store, "r")] == [5]

@@ -1,0 +1,92 @@
+"""A checkpoint that all ranks write together: every rank its share, rank 0 the marker."""
+
+import logging
+from collections.abc import Callable
+
+from pydantic import BaseModel, ConfigDict
+
+from shardline.artifacts.checkpoint import (
+    CheckpointManifest,
+    commit_checkpoint,
+    delete_checkpoints,
+    list_checkpoints,
+    superfluous,
+    write_share,
+)
+from shardline.artifacts.tensor_file import TensorFile
+from shardline.artifacts.variables import MODEL_PREFIX, OPTIMIZER_PREFIX
+from shardline.errors import ShardlineError, TrainingError
+from shardline.spec.train import CheckpointSpec
+from shardline.store import Store
+from shardline.training.exchange import Exchange
+
+logger = logging.getLogger(__name__)
+
+
+class _Report(BaseModel):
+    """What a rank tells its peers of its part in a commit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: dict[str, str] = {}
+    error: str = ""
+
+
+def commit_together(
+    store: Store, manifest: CheckpointManifest, share: TensorFile, exchange: Exchange
+) -> None:
+    """Commit a checkpoint of which every rank holds a share. All ranks must call it, in order.
+
+    Args:
+        store: Where to.
+        manifest: What is committed; the same on all ranks.
+        share: This rank's tensors.
+        exchange: Connects the ranks; nobody else uses it meanwhile.
+
+    Raises:
+        TrainingError: A rank could not do its part, on all ranks; nothing is committed.
+    """
+    written = _together(exchange, lambda: _write_finite(store, manifest, share))
+    files = {name: digest for report in written for name, digest in report.files.items()}
+
+    def commit() -> dict[str, str]:
+        if exchange.rank == 0:
+            commit_checkpoint(store, manifest, files)
+        return {}
+
+    _together(exchange, commit)
+
+
+def retain(store: Store, run: str, policy: CheckpointSpec) -> None:
+    """Remove what the policy does not keep; what cannot be removed now is tried after the next."""
+    try:
+        committed = list_checkpoints(store, run)
+        removed = superfluous(committed, keep=policy.keep, monitor=policy.monitor)
+        delete_checkpoints(store, removed)
+    except ShardlineError as error:
+        logger.warning("old checkpoints could not be removed: %s", error)
+
+
+def _together(exchange: Exchange, part: Callable[[], dict[str, str]]) -> list[_Report]:
+    """Everyone's report of a part that every rank tries."""
+    failure: Exception | None = None
+    try:
+        report = _Report(files=part())
+    except Exception as error:  # noqa: BLE001  # peers must hear of it before it is raised below
+        failure, report = error, _Report(error=str(error) or type(error).__name__)
+    answers = exchange.all_gather(report.model_dump_json().encode())
+    reports = [_Report.model_validate_json(answer) for answer in answers]
+    for rank, found in enumerate(reports):
+        if found.error:
+            raise TrainingError(f"rank {rank}: {found.error}") from failure
+    return reports
+
+
+def _write_finite(store: Store, manifest: CheckpointManifest, share: TensorFile) -> dict[str, str]:
+    bad = share.first_non_finite(prefixes=(MODEL_PREFIX, OPTIMIZER_PREFIX))
+    if bad is not None:
+        raise TrainingError(
+            f"variable {bad!r} holds an infinity or NaN after step {manifest.step}, which is never "
+            "committed; lower the learning rate, clip gradients or look at the data."
+        )
+    return write_share(store, manifest, share)

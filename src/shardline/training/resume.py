@@ -1,0 +1,54 @@
+"""Where training continues: the newest checkpoint that every rank can read."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from shardline.artifacts.checkpoint import (
+    CheckpointManifest,
+    delete_checkpoints,
+    list_checkpoints,
+    read_tensors,
+)
+from shardline.errors import IntegrityError, NotFoundError
+from shardline.store import Store
+from shardline.training.exchange import Exchange
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A checkpoint and its arrays."""
+
+    checkpoint: CheckpointManifest
+    tensors: dict[str, Any]
+
+
+def restore_newest(store: Store, run: str, exchange: Exchange) -> Restored | None:
+    """The newest checkpoint that all ranks have read whole; None if there is none.
+
+    Rank 0 chooses, so that all ranks continue from one state. One that a rank cannot read is
+    removed and the next one tried: it is damaged, or a group of workers that was given up on still
+    lives, has committed newer ones and removed it, in which case those are found.
+    """
+    while True:
+        chosen = exchange.all_gather(_choice(store, run) if exchange.rank == 0 else b"")[0]
+        if not chosen:
+            return None
+        checkpoint = CheckpointManifest.model_validate_json(chosen)
+        try:
+            tensors, error = read_tensors(store, checkpoint), ""
+        except (IntegrityError, NotFoundError) as unreadable:
+            tensors, error = {}, str(unreadable)
+        errors = [each.decode() for each in exchange.all_gather(error.encode())]
+        if not any(errors):
+            return Restored(checkpoint, tensors)
+        if exchange.rank == 0:
+            logger.warning("falling back to an earlier checkpoint: %s", next(filter(None, errors)))
+            delete_checkpoints(store, [checkpoint])
+
+
+def _choice(store: Store, run: str) -> bytes:
+    checkpoints = list_checkpoints(store, run)
+    return checkpoints[-1].model_dump_json().encode() if checkpoints else b""
