@@ -1,17 +1,24 @@
 """Metrics over all workers' rows, in the logs that every later callback sees."""
 
+import json
 from typing import Any
 
 import keras
+import numpy as np
 
+from shardline.errors import ModelError
 from shardline.training.exchange import Exchange
+from shardline.training.replicas import make_equal, value_of
+
+Logs = dict[str, Any]
 
 
 class GlobalMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no types
-    """Puts metrics over all workers' rows into the logs that every later callback sees.
+    """Puts figures over all workers' rows into the logs that every later callback sees.
 
     The states of Keras metrics are sums over rows, so their sum over ranks is the state of one
-    process that saw all rows. Must be the first callback.
+    process that saw all rows. What a custom step returns besides metrics is one figure per rank;
+    its mean takes its place. Must be the first callback.
 
     Args:
         exchange: Connects the workers.
@@ -20,50 +27,96 @@ class GlobalMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # keras sh
     def __init__(self, exchange: Exchange) -> None:
         super().__init__()
         self._exchange = exchange
-        self._train: dict[str, Any] = {}
-        self._validation: dict[str, Any] = {}
-        self._adds_validation = False
+        self._step_logs: Logs = {}
+        self._train: Logs = {}
+        self._validation: Logs = {}
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Forget the last epoch."""
         self._train, self._validation = {}, {}
-        self._adds_validation = False
 
-    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Keep the last step's logs; reading them would wait for the step."""
+        self._step_logs = logs or {}
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
         """Validation is about to reset the states: read the training metrics now."""
-        self._train = self.states_result()
+        self._train = self.global_logs(self._step_logs)
+        make_equal(self.model, self._exchange)  # all ranks validate the same model
 
-    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+    def on_test_end(self, logs: Logs | None = None) -> None:
         """Read the validation metrics; a worker whose share was empty has no logs of its own."""
-        self._validation = self.states_result()
-        self._adds_validation = not logs
-        _replace(logs, self._validation)
+        self._validation = self.global_logs(logs or {})
+        if logs is not None:
+            logs.update(self._validation)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Replace this worker's numbers by everybody's."""
-        _replace(logs, self._train or self.states_result())
-        validation = {f"val_{name}": value for name, value in self._validation.items()}
-        _replace(logs, validation)
-        if self._adds_validation and logs is not None:
-            logs.update(validation)
+        if logs is not None:
+            logs.update(self._train or self.global_logs(logs))
+            logs.update({f"val_{name}": value for name, value in self._validation.items()})
 
-    def states_result(self) -> dict[str, float]:
-        """The metrics of the summed states; this worker's own states stay as they are."""
+    def global_logs(self, local: Logs) -> dict[str, float]:
+        """What one process would log that saw all rows.
+
+        Args:
+            local: This rank's logs; empty when it had no rows.
+
+        Returns:
+            Under the names that any rank logged; the model's own states stay as they are.
+        """
+        own, everybodys = self._results()
+        local = {name: float(value) for name, value in local.items() if np.ndim(value) == 0}
+        names = _names_of_all(local, self._exchange)
+        # A custom step may log a figure of its own under a metric's name.
+        of_metrics = local.keys() == own.keys()
+        plain = [
+            not of_metrics and name in local and local[name] != own.get(name) for name in names
+        ]
+        total, count, differing = self._exchange.all_reduce(
+            [
+                np.array([local.get(name, 0.0) for name in names]),
+                np.array([name in local for name in names], dtype=np.float64),
+                np.array(plain, dtype=np.float64),
+            ]
+        )
+        return {
+            name: float(total[i] / count[i]) if differing[i] else everybodys[name]
+            for i, name in enumerate(names)
+        }
+
+    def _results(self) -> tuple[dict[str, float], dict[str, float]]:
+        """This rank's results, and those of the states summed over ranks."""
         variables = self.model.metrics_variables
-        local = [variable.numpy() for variable in variables]
+        own = _scalars(self.model.get_metrics_result())
+        local = [np.array(value_of(variable)) for variable in variables]
+        _check_same_states(variables, self._exchange)
         assign_all(variables, self._exchange.all_reduce(local))
-        result = {name: float(value) for name, value in self.model.get_metrics_result().items()}
+        everybodys = _scalars(self.model.get_metrics_result())
         assign_all(variables, local)
-        return result
-
-
-def _replace(logs: dict[str, Any] | None, values: dict[str, Any]) -> None:
-    """Overwrite what is there: a custom step's own logs keep their keys."""
-    if logs is not None:
-        logs.update({name: value for name, value in values.items() if name in logs})
+        return own, everybodys
 
 
 def assign_all(variables: list[Any], values: list[Any]) -> None:
     """Assign values to variables, pairwise."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
+
+
+def _scalars(results: Logs) -> dict[str, float]:
+    return {name: float(value) for name, value in results.items() if np.ndim(value) == 0}
+
+
+def _names_of_all(local: Logs, exchange: Exchange) -> list[str]:
+    """What any rank logged, in one order."""
+    everyone = exchange.all_gather(json.dumps(list(local)).encode())
+    return sorted({name for message in everyone for name in json.loads(message)})
+
+
+def _check_same_states(variables: list[Any], exchange: Exchange) -> None:
+    shapes = json.dumps([[v.name, list(v.shape), str(v.dtype)] for v in variables])
+    if len(set(exchange.all_gather(shapes.encode()))) > 1:
+        raise ModelError(
+            "the workers' metrics have different states; make metrics in the builder, not in a "
+            "step that some workers never take."
+        )
