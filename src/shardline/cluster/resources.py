@@ -40,11 +40,8 @@ def check_fits(
     room = sum(workers_on(node, wanted) for node in nodes)
     if room >= wanted.workers:
         return
-    asked = f"{_count(wanted.workers, 'worker')} of {_count(wanted.cpus_per_worker, 'CPU')}"
-    if wanted.gpus_per_worker:
-        asked += f" and {_count(wanted.gpus_per_worker, 'GPU')}"
     raise ResourceError(
-        f"{setting} asks for {asked}, the cluster holds {room} ({_described(nodes)}); "
+        f"{setting} asks for {described(wanted)}, the cluster holds {room} ({_offered(nodes)}); "
         f"lower {setting} or add nodes."
     )
 
@@ -61,6 +58,14 @@ def workers_on(node: NodeResources, wanted: Demand) -> int:
         if needed
     ]
     return min(rooms, default=wanted.workers)
+
+
+def described(wanted: Demand) -> str:
+    """A demand in words, such as `2 workers of 1 CPU`."""
+    asked = f"{_count(wanted.workers, 'worker')} of {_count(wanted.cpus_per_worker, 'CPU')}"
+    if wanted.gpus_per_worker:
+        asked += f" and {_count(wanted.gpus_per_worker, 'GPU')}"
+    return asked
 
 
 def cluster_nodes() -> list[NodeResources]:
@@ -91,7 +96,7 @@ def draining_nodes() -> set[str]:
     return set(state.get_draining_nodes())
 
 
-def _described(nodes: Sequence[NodeResources]) -> str:
+def _offered(nodes: Sequence[NodeResources]) -> str:
     cpus = _count(sum(node.cpus for node in nodes), "CPU")
     gpus = _count(sum(node.gpus for node in nodes), "GPU")
     return f"{_count(len(nodes), 'node')}: {cpus}, {gpus}"

@@ -4,6 +4,7 @@ Ray's own `TensorflowTrainer` is not used: its backend sets `TF_USE_LEGACY_KERAS
 (ray 2.60, `ray/train/tensorflow/config.py:47`), which turns Keras 3 off.
 """
 
+import logging
 import os
 import secrets
 from dataclasses import dataclass
@@ -13,17 +14,30 @@ import ray
 from ray.train.backend import Backend, BackendConfig
 
 from shardline.training.exchange import join, leave
-from shardline.training.ring import Listener, TcpRing
+from shardline.training.oversight import stop_group
+from shardline.training.ring import PEER_TIMEOUT_S, Listener, TcpRing
+from shardline.training.stopping import stop_on_sigterm
 
 SHUTDOWN_TIMEOUT_S = 5.0
 
-# Filled by `_open_listener` and emptied by `_join_ring`, two calls into the same worker process.
+logger = logging.getLogger(__name__)
+
+# Filled by `_open_listeners` and emptied by `_join_rings`, two calls into one worker process.
 _listeners: list[Listener] = []
+# One ring for the training thread, one for the thread that commits checkpoints.
+NUM_RINGS = 2
+Address = tuple[str, int]
 
 
 @dataclass
 class KerasBackendConfig(BackendConfig):  # type: ignore[misc]  # ray ships no types
-    """Workers that run Keras 3 on TensorFlow and exchange gradients over a TCP ring."""
+    """Workers that run Keras 3 on TensorFlow and exchange gradients over a TCP ring.
+
+    Args:
+        peer_timeout_s: How long a worker may be silent.
+    """
+
+    peer_timeout_s: float = PEER_TIMEOUT_S
 
     @property
     def backend_cls(self) -> type["KerasBackend"]:
@@ -40,39 +54,57 @@ class KerasBackend(Backend):  # type: ignore[misc]
         if num_workers == 1:
             worker_group.execute(_prepare_alone)
             return
-        addresses = worker_group.execute(_open_listener)
+        addresses = worker_group.execute(_open_listeners)
         token = secrets.token_bytes(32)
+        meeting = (addresses, token, backend_config.peer_timeout_s)
         ray.get(
             [
-                worker_group.execute_single_async(rank, _join_ring, rank, addresses, token)
+                worker_group.execute_single_async(rank, _join_rings, rank, *meeting)
                 for rank in range(num_workers)
             ]
         )
 
     def on_shutdown(self, worker_group: Any, backend_config: KerasBackendConfig) -> None:
-        """Close the ring; a worker that no longer answers is about to be killed anyway."""
-        ray.wait(
-            worker_group.execute_async(leave),
-            num_returns=len(worker_group),
-            timeout=SHUTDOWN_TIMEOUT_S,
-        )
+        """Let healthy workers commit their last step, then close the rings."""
+        status = worker_group.get_latest_poll_status()
+        if status is not None and not status.errors:
+            stop_group(worker_group, "the group is resized")
+        calls = worker_group.execute_async(leave)
+        _, silent = ray.wait(calls, num_returns=len(calls), timeout=SHUTDOWN_TIMEOUT_S)
+        for call in silent:
+            logger.warning("rank %d does not answer and is killed", calls.index(call))
 
 
 def _prepare_alone() -> None:
-    _choose_keras()
+    _prepare_process()
     leave()
 
 
-def _open_listener() -> tuple[str, int]:
-    _choose_keras()
-    _listeners.append(Listener(ray.util.get_node_ip_address()))
-    return _listeners[-1].address
+def _open_listeners() -> list[Address]:
+    _prepare_process()
+    host = ray.util.get_node_ip_address()
+    _listeners[:] = [Listener(host) for _ in range(NUM_RINGS)]
+    return [listener.address for listener in _listeners]
 
 
-def _join_ring(rank: int, addresses: list[tuple[str, int]], token: bytes) -> None:
-    join(TcpRing(rank, addresses=addresses, listener=_listeners.pop(), token=token))
+def _join_rings(
+    rank: int, addresses: list[list[Address]], token: bytes, peer_timeout_s: float
+) -> None:
+    training, background = (
+        TcpRing(
+            rank,
+            addresses=list(of_ring),
+            listener=listener,
+            token=token,
+            peer_timeout_s=peer_timeout_s,
+        )
+        for of_ring, listener in zip(zip(*addresses, strict=True), _listeners, strict=True)
+    )
+    _listeners.clear()
+    join(training, background)
 
 
-def _choose_keras() -> None:
+def _prepare_process() -> None:
+    stop_on_sigterm()
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.pop("TF_USE_LEGACY_KERAS", None)

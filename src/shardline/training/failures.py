@@ -1,8 +1,40 @@
 """What is said about failed workers: one sentence, from whatever they or Ray raised."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 from shardline.errors import ShardlineError, StalledError, TrainingError
+from shardline.training.exchange import Exchange
+
+
+@contextmanager
+def naming_the_step(exchange: Exchange, record: Any) -> Iterator[None]:
+    """Have a failed exchange inside the block say which rank failed at which step.
+
+    Args:
+        exchange: Connects the workers.
+        record: Has the `global_step`.
+    """
+    try:
+        yield
+    except Exception as error:
+        failure = getattr(exchange, "failure", None)
+        told = explained(error, failure, rank=exchange.rank, step=record.global_step)
+        if told is error:
+            raise
+        raise told from error
+
+
+def restart_without_blame(reason: Exception) -> Exception:
+    """The error after which Ray restarts a group without counting it among `train.max_failures`.
+
+    Ray (2.60, `failure_handling/default.py`) counts an actor that was preempted apart.
+    """
+    from ray.exceptions import RayActorError
+
+    error: Exception = RayActorError(error_msg=str(reason), preempted=True)
+    return error
 
 
 def explained(

@@ -66,6 +66,8 @@ class StopTogether(keras.callbacks.Callback):  # type: ignore[misc]  # keras shi
         self._calls, self._next_call, self._asked_s = 0, steps, time.monotonic()
         reasons = [(rank, answer[4:].decode()) for rank, answer in enumerate(answers) if answer[4:]]
         if reasons and self._record.save_now():
+            # A rank that ends sooner makes Ray end the others, which may still be committing.
+            self._exchange.all_gather(b"")
             rank, reason = reasons[0]
             raise StopRequested(
                 f"rank {rank} was asked to stop, {reason}; the run is committed up to step "

@@ -10,7 +10,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
-from shardline.cluster.resources import Demand, NodeResources
+from shardline.cluster.resources import Demand, NodeResources, described
 from shardline.errors import ResourceError, TrainingError
 from shardline.spec import Spec
 from shardline.spec.train import TrainSpec, WorkersSpec
@@ -60,9 +60,8 @@ def wait_for_room(
     while (room := room_for(wanted, free())) < wanted.workers:
         waited_s = clock() - began_s
         lack = (
-            f"train.workers asks for {wanted.workers} of {wanted.cpus_per_worker:g} CPU "
-            f"(GPUs: {wanted.gpus_per_worker:g}), and only {room} fit beside what else runs on "
-            "the cluster"
+            f"train.workers asks for {described(wanted)}, and only {room} "
+            f"{'fits' if room == 1 else 'fit'} beside what else runs on the cluster"
         )
         if waited_s >= ROOM_TIMEOUT_S:
             raise ResourceError(

@@ -1,8 +1,6 @@
 """What every worker runs: build, restore, connect, fit."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +13,17 @@ from shardline.artifacts.variables import (
 )
 from shardline.data.manifest import DatasetManifest
 from shardline.data.order import Order
-from shardline.errors import InputError
+from shardline.errors import InputError, NotFiniteError, ShardlineError
 from shardline.model.builder import build_model, model_inputs
 from shardline.model.code import ModelCode
 from shardline.spec import Spec
 from shardline.store import Store
 from shardline.training.exchange import Exchange, joined, joined_background, leave
+from shardline.training.failures import naming_the_step, restart_without_blame
+from shardline.training.fitting import fit
 from shardline.training.resume import Restored, restore_newest
 from shardline.training.run import run_identity
+from shardline.training.stopping import StopRequested, stoppable
 from shardline.training.stream import TrainStream, validation_stream
 
 logger = logging.getLogger(__name__)
@@ -42,8 +43,8 @@ class Outcome:
     """What rank 0 returns."""
 
     history: list[EpochLogs]
-    refusal: InputError | None = None
-    """The user's mistake that stopped training; raising it would make Ray try again."""
+    refusal: ShardlineError | None = None
+    """What trying again would not change; raising it would make Ray do so."""
 
 
 def train_worker(config: dict[str, WorkerTask]) -> Outcome:
@@ -54,28 +55,39 @@ def train_worker(config: dict[str, WorkerTask]) -> Outcome:
     """
     task = config["task"]
     try:
-        return Outcome(history=_train(task, joined()))
-    except InputError as refusal:
+        with stoppable():
+            return Outcome(history=_train(task, joined()))
+    except (InputError, NotFiniteError) as refusal:
         leave()  # a peer that sees no mistake must not wait for this rank
         return Outcome(history=[], refusal=refusal)
+    except StopRequested as stop:
+        raise restart_without_blame(stop) from stop
 
 
 def _train(task: WorkerTask, exchange: Exchange) -> list[EpochLogs]:
     _limit_threads(task.spec.train.cpus_per_worker)
     from shardline.training.averaging import average_gradients
     from shardline.training.callbacks import Record
+    from shardline.training.exactness import check_exactness
     from shardline.training.gradients import gradient_sums
+    from shardline.training.guard import GradientGuard, RefuseNotFinite
+    from shardline.training.halting import StopTogether
     from shardline.training.metrics import GlobalMetrics
     from shardline.training.recorder import Recorder
-    from shardline.training.replicas import check_same_start, refuse_false_synchronisation
+    from shardline.training.replicas import check_same_start
+    from shardline.training.synchronisation import synchronise_normalisation
 
     spec, dataset, store = task.spec, task.dataset, Store(task.spec.store)
     order = train_order(spec, dataset)
     sums = gradient_sums(spec.train, exchange)
     model = build_model(task.code, spec, dataset)
-    refuse_false_synchronisation(model, exchange)
     check_same_start(model, exchange)
-    average_gradients(model, sums, weight=1 / exchange.world_size)
+    check_exactness(model, exchange)
+    guard = GradientGuard(model.optimizer)
+    lanes = order.worker_lanes(exchange.rank, exchange.world_size)
+    weight = len(lanes) / order.num_lanes
+    synchronise_normalisation(model, sums, weight=weight)
+    average_gradients(model, sums, weight=weight)
 
     place: dict[str, Any] = {
         "store": store,
@@ -104,58 +116,27 @@ def _train(task: WorkerTask, exchange: Exchange) -> list[EpochLogs]:
     )
     if restored:
         _restore(model, restored, record)
-    _fit(
-        model,
-        stream,
-        start=start.cursor,
-        stop_epoch=spec.train.epochs,
-        validation_data=validation,
-        callbacks=[record] if exchange.world_size == 1 else [GlobalMetrics(exchange), record],
-    )
+    callbacks = [
+        *([GlobalMetrics(exchange)] if exchange.world_size > 1 else []),
+        RefuseNotFinite(guard, order=order, start=start.cursor),
+        record,
+        StopTogether(exchange, record, stop_epoch=spec.train.epochs),
+    ]
+    try:
+        with naming_the_step(exchange, record):
+            fit(
+                model,
+                stream,
+                start=start.cursor,
+                stop_epoch=spec.train.epochs,
+                validation_data=validation,
+                callbacks=callbacks,
+            )
+    except NotFiniteError:
+        recorder.finish()  # what is under way is the last good checkpoint
+        raise
     recorder.finish()
     return record.history
-
-
-def _fit(
-    model: Any, stream: TrainStream, *, start: Cursor, stop_epoch: int, **options: Any
-) -> None:
-    """Fit from the cursor to the last epoch.
-
-    An epoch that was begun before has fewer steps than the others, and Keras fixes the number of
-    steps for all epochs of one `fit`, so it gets one of its own.
-    """
-    options |= {"shuffle": False, "verbose": 0}  # the stream has an order of its own
-    steps = stream.order.steps_per_epoch
-    if start.step:
-        following = Cursor(epoch=start.epoch + 1, step=0)
-        with _weights_left_alone(model.optimizer):
-            model.fit(
-                stream.dataset(start, stop_epoch=following.epoch),
-                steps_per_epoch=steps - start.step,
-                initial_epoch=start.epoch,
-                epochs=following.epoch,
-                **options,
-            )
-        start = following
-    if start.epoch == stop_epoch:
-        return
-    if steps % model.steps_per_execution == 0:
-        options["steps_per_epoch"] = steps
-        data = stream.dataset(start, stop_epoch=stop_epoch)
-    else:
-        # `fit` rounds steps_per_epoch up to whole executions, into the next epoch's batches.
-        data = stream.dataset_by_epoch(start.epoch, stop_epoch=stop_epoch)
-    model.fit(data, initial_epoch=start.epoch, epochs=stop_epoch, **options)
-
-
-@contextmanager
-def _weights_left_alone(optimizer: Any) -> Iterator[None]:
-    """Keep `fit` from overwriting the weights with their moving averages when it returns."""
-    optimizer.finalize_variable_values = lambda _: None
-    try:
-        yield
-    finally:
-        del optimizer.finalize_variable_values
 
 
 def train_order(spec: Spec, dataset: DatasetManifest) -> Order:

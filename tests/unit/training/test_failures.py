@@ -1,0 +1,49 @@
+"""What is said about failed workers."""
+
+import pytest
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
+from ray.train.v2._internal.execution.worker_group.poll import _is_preempted_actor
+
+from shardline.errors import NotFiniteError, StalledError, TrainingError
+from shardline.training.failures import (
+    explained,
+    restart_without_blame,
+    sentence_of,
+    telling,
+)
+
+
+def test_explained_puts_the_original_failure_in_place_of_tensorflows():
+    stalled = StalledError("rank 1 was silent for 3 s")
+    told = explained(RuntimeError("Graph execution error: …"), stalled, rank=0, step=17)
+    assert type(told) is StalledError
+    assert str(told) == "rank 0, at step 17: rank 1 was silent for 3 s"
+
+
+@pytest.mark.parametrize("error", [ValueError("user's"), NotFiniteError("NaN")])
+def test_explained_leaves_other_errors_alone(error):
+    assert explained(error, None, rank=0, step=1) is error
+    if isinstance(error, NotFiniteError):
+        assert explained(error, TrainingError("closed"), rank=0, step=1) is error
+
+
+@pytest.mark.parametrize("cause", [ActorDiedError(), OutOfMemoryError("too much memory")])
+def test_sentence_of_a_dead_worker_is_what_killed_it(cause):
+    error = WorkerHealthCheckFailedError("A worker health check failed.\nWorker info: …", cause)
+    assert sentence_of(error) == str(cause).strip().splitlines()[0]
+
+
+def test_telling_prefers_what_happened_to_what_followed():
+    lost = TrainingError("rank 0 lost its peer, rank 1")
+    died = WorkerHealthCheckFailedError("…", OutOfMemoryError("too much memory"))
+    stalled = StalledError("rank 1 was silent")
+    assert telling({0: lost, 1: died}) is died
+    assert telling({0: stalled, 1: lost}) is stalled
+
+
+def test_restart_without_blame_counts_as_a_preemption_for_ray():
+    error = restart_without_blame(TrainingError("rank 1 was asked to stop"))
+    assert isinstance(error, RayActorError)
+    assert _is_preempted_actor(error)
+    assert str(error) == "rank 1 was asked to stop"
