@@ -6,14 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from shardline.training.ring import Listener, TcpRing
 
 
-def with_ring(world_size, body):
+def with_ring(world_size, body, **options):
     """Run `body(ring)` on every rank, each in a thread of its own; results by rank."""
     token = os.urandom(32)
     listeners = [Listener("127.0.0.1") for _ in range(world_size)]
     addresses = [listener.address for listener in listeners]
 
     def rank_body(rank):
-        ring = TcpRing(rank, addresses=addresses, listener=listeners[rank], token=token)
+        ring = TcpRing(rank, addresses=addresses, listener=listeners[rank], token=token, **options)
         try:
             return body(ring)
         finally:

@@ -5,10 +5,8 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple, Protocol
-
-import numpy as np
 
 from shardline.errors import StalledError, TrainingError
 
@@ -25,6 +23,9 @@ class Sender(Protocol):
     def push(self) -> bool:
         """Let go what can go; True once nothing is left."""
 
+    def is_done(self) -> bool:
+        """Whether this end may be closed without a loss, once nothing is left."""
+
     def awaited(self) -> tuple[int, int]:
         """File descriptor and poll event that say when `push` can go on."""
 
@@ -38,6 +39,9 @@ class Receiver(Protocol):
         Both neighbours cut their bytes alike. None when they are not all there; the same call must
         then be made again.
         """
+
+    def release(self) -> None:
+        """The bytes read last are not looked at any more."""
 
     def awaited(self) -> tuple[int, int]:
         """File descriptor and poll event that say when `read` can go on."""
@@ -73,6 +77,10 @@ class SocketSender:
             return False
         return True
 
+    def is_done(self) -> bool:
+        """The kernel keeps what was handed over."""
+        return True
+
     def awaited(self) -> tuple[int, int]:
         """Room in the kernel's buffer."""
         return self._connection.fileno(), select.POLLOUT
@@ -88,7 +96,7 @@ class SocketReceiver:
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         self._connection = connection
-        self._piece = memoryview(np.empty(PIECE_BYTES, dtype=np.uint8))
+        self._piece = memoryview(bytearray(PIECE_BYTES))
         self._num_read = 0
 
     def read(self, num_bytes: int, target: memoryview | None) -> memoryview | None:
@@ -96,11 +104,14 @@ class SocketReceiver:
         data = self._piece[:num_bytes] if target is None else target
         try:
             while self._num_read < num_bytes:
-                self._num_read += _received(self._connection, data[self._num_read :])
+                self._num_read += received(self._connection, data[self._num_read :])
         except BlockingIOError:
             return None
         self._num_read = 0
         return data
+
+    def release(self) -> None:
+        """The place is this link's own."""
 
     def awaited(self) -> tuple[int, int]:
         """Anything to read."""
@@ -164,9 +175,23 @@ class Neighbours:
             StalledError: The next rank took nothing for too long.
             TrainingError: It is gone.
         """
+        self._release()
         began_s = time.monotonic()
         while not self._push():
             self._wait(began_s, sending=True, receiving=False)
+
+    def finish(self, timeout_s: float) -> None:
+        """Give the next rank some time to read what it was sent, before the links are closed."""
+        deadline_s = time.monotonic() + timeout_s
+        with suppress(OSError):  # it may be gone already
+            while not self._sender.is_done() and time.monotonic() < deadline_s:
+                poll = select.poll()
+                poll.register(*self._sender.awaited())
+                poll.poll(timeout_s * 1e3)
+
+    def _release(self) -> None:
+        with self._names_lost(self._place.previous):
+            self._receiver.release()
 
     def _push(self) -> bool:
         with self._names_lost(self._place.next):
@@ -177,7 +202,7 @@ class Neighbours:
         if left_s <= 0:
             peer = self._place.previous if receiving else self._place.next
             raise StalledError(
-                f"rank {self._place.own} waited {self._timeout_s:.0f} s for rank {peer}, which is "
+                f"rank {self._place.own} waited {self._timeout_s:g} s for rank {peer}, which is "
                 "connected but silent: it is stopped, stuck or very slow; "
                 "train.stall_timeout_s says how long to wait."
             )
@@ -197,8 +222,27 @@ class Neighbours:
             ) from error
 
 
-def _received(connection: socket.socket, target: memoryview) -> int:
+def received(connection: socket.socket, target: memoryview | bytearray) -> int:
+    """Take what has arrived; 0 bytes mean that the peer has gone.
+
+    Raises:
+        BlockingIOError: Nothing has arrived.
+        ConnectionResetError: The peer closed the connection.
+    """
     num_received = connection.recv_into(target)
     if num_received == 0:
         raise ConnectionResetError("it closed the connection")
     return num_received
+
+
+def received_exactly(connection: socket.socket, length: int) -> bytes:
+    """Wait for so many bytes; the connection's own timeout holds.
+
+    Raises:
+        OSError: They did not come.
+    """
+    data = bytearray(length)
+    num_read = 0
+    while num_read < length:
+        num_read += received(connection, memoryview(data)[num_read:])
+    return bytes(data)

@@ -18,9 +18,11 @@ from shardline.training.links import (
     Place,
     SocketReceiver,
     SocketSender,
+    received_exactly,
 )
 from shardline.training.queued_calls import QueuedCalls
 from shardline.training.reduction import NarrowSums, PlainSums, Sums, reduce_around
+from shardline.training.shared_memory import SharedReceiver, SharedSender, share_memory
 from shardline.training.wire import Narrowing
 
 CONNECT_TIMEOUT_S = 60.0
@@ -28,6 +30,8 @@ CONNECT_TIMEOUT_S = 60.0
 STRANGER_TIMEOUT_S = 5.0
 # A peer may legitimately be this late: it traces its graph or waits for a slow store.
 PEER_TIMEOUT_S = 600.0
+# A peer that is well reads on at once.
+FINISH_TIMEOUT_S = 2.0
 TOKEN_BYTES = 32
 LENGTH = struct.Struct("<Q")
 
@@ -78,10 +82,12 @@ class TcpRing:
         listener: This rank's listener.
         token: 32 secret bytes that all ranks share; strangers are refused.
         peer_timeout_s: How long a neighbour may be silent.
+        shares_memory: Whether bytes for a neighbour on this machine go through shared memory.
 
     Attributes:
         background: Makes calls that the caller does not wait for at once; other calls must not
             overtake them on some ranks only.
+        links: To the next rank and from the previous one.
         failure: The first error that a call raised. TensorFlow passes errors of host calls on as
             its own, with a traceback for a message; this is the original.
     """
@@ -94,6 +100,7 @@ class TcpRing:
         listener: Listener,
         token: bytes,
         peer_timeout_s: float = PEER_TIMEOUT_S,
+        shares_memory: bool = True,
     ) -> None:
         self.rank = rank
         self.world_size = len(addresses)
@@ -106,12 +113,15 @@ class TcpRing:
         listener.close()
         for connection in (self._next, self._previous):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._neighbours = Neighbours(
-            SocketSender(self._next),
-            SocketReceiver(self._previous),
-            place=place,
-            timeout_s=peer_timeout_s,
+            connection.settimeout(CONNECT_TIMEOUT_S)
+        to_fill, to_read = share_memory(self._next, self._previous, allowed=shares_memory)
+        self.links = (
+            SocketSender(self._next) if to_fill is None else SharedSender(self._next, to_fill),
+            SocketReceiver(self._previous)
+            if to_read is None
+            else SharedReceiver(self._previous, to_read),
         )
+        self._neighbours = Neighbours(*self.links, place=place, timeout_s=peer_timeout_s)
         self.background = QueuedCalls("ring")
         self._turns = threading.Lock()
         self._scratch = np.empty(0, np.uint16)
@@ -154,7 +164,8 @@ class TcpRing:
             TrainingError: It is gone.
         """
         sums: Sums
-        with self._turn():
+        # Numbers that are not finite travel like others; whoever cares looks at the result.
+        with self._turn(), np.errstate(over="ignore", invalid="ignore"):
             if self.world_size == 1:
                 np.multiply(source, source.dtype.type(scale), out=result)
                 return
@@ -190,6 +201,10 @@ class TcpRing:
     def close(self) -> None:
         """Close both connections; peers that still wait get an error, not a hang."""
         self.background.close()
+        if self._turns.acquire(blocking=False):  # else a call is being broken off
+            if self.failure is None:
+                self._neighbours.finish(FINISH_TIMEOUT_S)
+            self._turns.release()
         for connection in (self._next, self._previous):
             with suppress(OSError):  # the peer may have closed it
                 connection.shutdown(socket.SHUT_RDWR)  # wakes this process's own waiting threads
@@ -220,13 +235,7 @@ class TcpRing:
 
 def _presents(connection: socket.socket, token: bytes) -> bool:
     connection.settimeout(STRANGER_TIMEOUT_S)
-    presented = b""
     try:
-        while len(presented) < TOKEN_BYTES:
-            received = connection.recv(TOKEN_BYTES - len(presented))
-            if not received:
-                return False  # a port scan, say: gone again
-            presented += received
+        return hmac.compare_digest(received_exactly(connection, TOKEN_BYTES), token)
     except OSError:
-        return False  # silent, or broken off
-    return hmac.compare_digest(presented, token)
+        return False  # a port scan, say: silent, or gone again
