@@ -1,5 +1,6 @@
 """A folder as a store: exclusive creation and compare-and-swap by hard links and a lock file."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -9,10 +10,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from shardline.errors import NotFoundError, StoreError
+from shardline.errors import NotFoundError, StoreError, StoreUnavailableError
 
 # Readers skip names that start with it: a crash may leave one behind.
 PARTIAL_PREFIX = ".partial-"
+# The disk, the user's share of it, or the largest file that this process may write.
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,11 @@ class LocalBytes:
         except OSError as error:
             with suppress(OSError):  # below a regular file even removing fails
                 partial.unlink()
+            if error.errno in NO_SPACE:
+                raise StoreUnavailableError(
+                    f"cannot write {target}: {error.strerror}; make room and run the same command "
+                    "again, what was committed before is intact."
+                ) from error
             raise StoreError(
                 f"cannot write {target}: {error.strerror}; "
                 "set store to a folder that this user may write."

@@ -5,6 +5,7 @@ so a job that builds them apart can split silently across two stores.
 """
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # stubs only; the runtime import is below, where it is first 
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
 MAX_ATTEMPTS = 6
+READ_BACKOFF_S = 0.1
 PART_BYTES = 32 << 20
 # Raced conditional writes answer 409 while the other writer is still in flight.
 MAX_CONFLICT_RETRIES = 10
@@ -43,10 +45,23 @@ class S3Bytes:
         return self.read_versioned(key)[0]
 
     def read_versioned(self, key: str) -> tuple[bytes, str]:
-        """Content and ETag."""
+        """Content and ETag.
+
+        The client retries requests; an answer whose body breaks off is up to its caller.
+        """
+        from botocore.exceptions import BotoCoreError
+
+        attempt = 1
         with self._explained(key):
-            answer = _client().get_object(Bucket=self.bucket, Key=self._path(key))
-            return answer["Body"].read(), answer["ETag"]
+            while True:
+                answer = _client().get_object(Bucket=self.bucket, Key=self._path(key))
+                try:
+                    return answer["Body"].read(), answer["ETag"]
+                except BotoCoreError:
+                    if attempt == MAX_ATTEMPTS:
+                        raise
+                time.sleep(READ_BACKOFF_S * 2**attempt)
+                attempt += 1
 
     def write(self, key: str, data: bytes | memoryview) -> None:
         """Create or replace an object; a large one is sent in parts."""

@@ -1,0 +1,172 @@
+"""A store that fails: what is retried, what is said, and that no checkpoint is ever half there."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from botocore.retries import standard
+from tests.checkpoints import commit, tensors_of
+from tests.fault_proxy import Fault, FaultProxy, dies_after, first_times
+
+from shardline.artifacts.checkpoint import list_checkpoints
+from shardline.errors import StoreUnavailableError, TrainingError
+from shardline.store import Store, open_store, s3
+from shardline.training.exchange import Alone
+from shardline.training.resume import restore_newest
+
+ATTEMPTS = 3
+
+
+@pytest.fixture
+def proxied(s3_store, s3_environment, monkeypatch):
+    """A bucket's store with the client's way to it leading through a proxy."""
+    monkeypatch.setattr(s3, "MAX_ATTEMPTS", ATTEMPTS)
+    monkeypatch.setattr(s3, "READ_BACKOFF_S", 0.0)
+    monkeypatch.setattr(s3, "READ_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(standard.ExponentialBackoff, "delay_amount", lambda *_: 0.0)
+    with FaultProxy(s3_environment).running() as proxy:
+        yield Proxied(s3_store.uri, s3_environment, proxy, monkeypatch)
+
+
+class Proxied:
+    def __init__(self, uri, direct, proxy, monkeypatch):
+        self.store, self.proxy = Store(uri), proxy
+        self._direct, self._monkeypatch = direct, monkeypatch
+        self.through()
+
+    def through(self):
+        self._lead_to(self.proxy.endpoint)
+
+    def around(self):
+        """As a reader does whose way to the server is intact."""
+        self._lead_to(self._direct)
+
+    def _lead_to(self, endpoint):
+        self._monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+
+
+def assert_whole(store, *steps):
+    """Readers find one of these steps, all of it, and nothing else."""
+    restored = restore_newest(store, "r", Alone())
+    assert restored.checkpoint.step in steps
+    expected = tensors_of(restored.checkpoint.step)
+    assert restored.tensors.keys() == expected.keys()
+    for name, array in restored.tensors.items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+    return restored.checkpoint.step
+
+
+PASSING = {
+    "500": Fault("error", 500),
+    "503": Fault("error", 503),
+    "reset": Fault("reset"),
+    "lost answer": Fault("lost"),
+    "stalled": Fault("stalled"),
+}
+
+
+@pytest.mark.parametrize("method", ["PUT", "GET"])
+@pytest.mark.parametrize("name", PASSING)
+def test_fault_that_passes_is_retried_and_not_noticed(proxied, name, method):
+    commit(proxied.store, 1)
+    proxied.proxy.follow(first_times(PASSING[name], ATTEMPTS - 1, method=method))
+    commit(proxied.store, 2, keep=5)
+    assert assert_whole(proxied.store, 2) == 2
+
+
+def test_answer_that_breaks_off_is_read_again(proxied):
+    commit(proxied.store, 1)
+    (key,) = list_checkpoints(proxied.store, "r")[0].file_keys
+    whole = proxied.store.read(key)
+    proxied.proxy.follow(first_times(Fault("truncated"), ATTEMPTS - 1, method="GET"))
+    assert proxied.store.read(key) == whole
+    proxied.proxy.follow(first_times(Fault("truncated"), ATTEMPTS, method="GET"))
+    with pytest.raises(StoreUnavailableError, match=r"did not answer at http://127"):
+        proxied.store.read(key)
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_fault_that_stays_is_a_typed_error_and_the_last_checkpoint_stays(proxied, name):
+    commit(proxied.store, 1)
+    proxied.proxy.follow(lambda request: PASSING[name])
+    with pytest.raises(TrainingError, match=r"rank 0: s3://.*(did not answer|run it again)") as got:
+        commit(proxied.store, 2)
+    assert (got.value.exit_code, type(got.value.__cause__)) == (1, StoreUnavailableError)
+    assert len(proxied.proxy.requests) == ATTEMPTS
+    proxied.around()
+    assert_whole(proxied.store, 1, 2)
+    commit(proxied.store, 3)  # the same command continues
+    assert assert_whole(proxied.store, 3) == 3
+
+
+@pytest.mark.parametrize(("world_size", "part_bytes"), [(1, 32 << 20), (2, 2000)])
+@pytest.mark.parametrize("answering_last", [True, False])
+def test_store_that_dies_after_any_request_leaves_the_old_or_the_new_checkpoint(
+    proxied, monkeypatch, world_size, answering_last, part_bytes
+):
+    """Every request of a commit, retention included, in parts and in one piece."""
+    monkeypatch.setattr(s3, "PART_BYTES", part_bytes)
+    monkeypatch.setattr(s3, "MAX_ATTEMPTS", 1)
+    commit(proxied.store, 1, keep=1)
+    proxied.proxy.follow(lambda request: None)
+    commit(proxied.store, 2, world_size=world_size, keep=1)
+    num_requests = len(proxied.proxy.requests)
+    assert num_requests > 5
+
+    ends = []
+    for step, count in enumerate(range(num_requests + 1), start=3):
+        proxied.proxy.follow(dies_after(count, answering_last=answering_last))
+        try:
+            commit(proxied.store, step, world_size=world_size, keep=1)
+        except TrainingError:
+            ends.append("failed")
+        else:
+            ends.append("committed")
+        proxied.around()
+        found = assert_whole(proxied.store, step - 1, step)
+        assert found == step or ends[-1] == "failed"
+        commit(proxied.store, step, world_size=world_size, keep=1)  # the same command continues
+        assert [c.step for c in list_checkpoints(proxied.store, "r")] == [step]
+        assert_whole(proxied.store, step)
+        proxied.through()
+    assert {"failed", "committed"} == set(ends)
+
+
+FULL_DISK = """
+import json, resource, signal, sys
+from tests.checkpoints import commit
+from shardline.errors import ShardlineError
+from shardline.store import open_store
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+store = open_store(sys.argv[1])
+commit(store, 1)
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+for largest_file in (0, 100, 5000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, hard))
+    try:
+        commit(store, 2)
+    except ShardlineError as error:
+        print(error.exit_code, type(error.__cause__).__name__, error)
+"""
+
+
+def test_full_disk_is_a_typed_error_and_the_last_checkpoint_stays(tmp_path):
+    """A process that may write no large file: what a full disk is to a test without privileges."""
+    store = open_store(f"file://{tmp_path}/store")
+    command = [sys.executable, "-c", FULL_DISK, store.uri]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    said = ended.stdout.splitlines()
+    assert len(said) == 3
+    for line in said:
+        assert line.startswith("1 StoreUnavailableError rank 0: cannot write /")
+        assert line.endswith(
+            ": File too large; make room and run the same command again, what was committed before "
+            "is intact."
+        )
+    assert not [path for path in tmp_path.rglob("*") if "partial" in path.name]
+    assert_whole(store, 1)
+    commit(store, 2)  # the same command continues
+    assert_whole(store, 2)

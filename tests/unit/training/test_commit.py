@@ -1,0 +1,133 @@
+"""Checkpoints that several ranks write together, over a real ring, without TensorFlow."""
+
+import numpy as np
+import pytest
+from tests.checkpoints import commit, manifest, tensors_of
+from tests.rings import with_ring
+
+from shardline.artifacts.checkpoint import (
+    MARKER_NAME,
+    find_checkpoint,
+    list_checkpoints,
+    read_tensors,
+)
+from shardline.errors import IntegrityError, TrainingError
+from shardline.store import open_store
+from shardline.training.exchange import Alone
+from shardline.training.resume import restore_newest
+
+
+@pytest.fixture
+def store(tmp_path):
+    return open_store(f"file://{tmp_path}")
+
+
+def assert_holds(found, step):
+    expected = tensors_of(step)
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+def test_shares_of_any_number_of_ranks_are_one_checkpoint(store, world_size):
+    commit(store, step=5, world_size=world_size)
+    found = find_checkpoint(store, "r")
+    assert len(found.files) == min(world_size, len(tensors_of(5)))
+    assert_holds(read_tensors(store, found), 5)
+    assert find_checkpoint(store, "r").digest == found.digest
+
+
+def test_attempts_of_different_sizes_at_one_step_never_mix(store):
+    commit(store, step=5, world_size=2)
+    first = find_checkpoint(store, "r")
+    commit(store, step=5, world_size=3)
+    assert find_checkpoint(store, "r") == first
+    assert_holds(read_tensors(store, first), 5)
+
+
+def test_attempt_that_died_before_its_marker_leaves_room_for_one_of_another_size(store):
+    commit(store, step=5, world_size=2)
+    store.delete(f"{manifest(5).key}/{MARKER_NAME}")
+    commit(store, step=5, world_size=3)
+    found = find_checkpoint(store, "r")
+    assert len(found.files) == 3
+    assert_holds(read_tensors(store, found), 5)
+
+
+def test_every_share_is_verified(store):
+    commit(store, step=5, world_size=2)
+    found = find_checkpoint(store, "r")
+    store.write(found.file_keys[1], b"torn")
+    with pytest.raises(IntegrityError, match="is damaged"):
+        read_tensors(store, found)
+
+
+def test_share_that_fails_on_one_rank_fails_on_all_and_commits_nothing(store):
+    commit(store, step=3, world_size=2)
+
+    bad = dict(tensors_of(5))
+    bad["optimizer/00001/m"] = bad["optimizer/00001/m"].copy()
+    bad["optimizer/00001/m"].flat[7] = np.nan
+
+    def body(ring):
+        with pytest.raises(TrainingError) as raised:
+            commit(store, step=5, exchange=ring, tensors=bad)
+        return str(raised.value)
+
+    first, second = with_ring(2, body)
+    assert first == second
+    assert "variable 'optimizer/00001/m' holds an infinity or NaN after step 5" in first
+    assert [c.step for c in list_checkpoints(store, "r")] == [3]
+
+
+def test_marker_that_rank_0_cannot_write_fails_on_all(store, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shardline.training.commit.commit_checkpoint", full)
+
+    def body(ring):
+        with pytest.raises(TrainingError, match=r"rank 0: .*No space left"):
+            commit(store, step=5, exchange=ring)
+
+    with_ring(2, body)
+    assert list_checkpoints(store, "r") == []
+
+
+def test_infinite_metric_states_are_kept(store):
+    tensors = tensors_of(5) | {"metrics/00000": np.array([np.inf], "float32")}
+    commit(store, step=5, tensors=tensors)
+    assert np.isinf(read_tensors(store, find_checkpoint(store, "r"))["metrics/00000"]).all()
+
+
+def test_restore_damage_seen_by_any_rank_moves_all_to_the_one_before(store, caplog):
+    commit(store, step=3, world_size=2)
+    commit(store, step=5, world_size=2)
+    store.write(find_checkpoint(store, "r").file_keys[0], b"torn")
+    restored = with_ring(3, lambda ring: restore_newest(store, "r", ring))
+    for each in restored:
+        assert each.checkpoint.step == 3
+        assert_holds(each.tensors, 3)
+    assert "falling back to an earlier checkpoint" in caplog.text
+    assert [c.step for c in list_checkpoints(store, "r")] == [3]
+
+
+def test_restore_takes_what_a_group_that_was_given_up_on_commits_meanwhile(store, monkeypatch):
+    """It still runs, commits the next step, and its retention removes what is being read."""
+    commit(store, step=3)
+    reads = iter([True])
+
+    def read(store, checkpoint):
+        if next(reads, False):
+            commit(store, step=5, keep=1)
+        return read_tensors(store, checkpoint)
+
+    monkeypatch.setattr("shardline.training.resume.read_tensors", read)
+    restored = restore_newest(store, "r", Alone())
+    assert restored.checkpoint.step == 5
+    assert_holds(restored.tensors, 5)
+
+
+def test_restore_without_checkpoints_finds_none(store):
+    assert restore_newest(store, "r", Alone()) is None
