@@ -27,8 +27,11 @@ from shardline.scoring.driver import ScoreResult, plan_job, run_plan
 from shardline.serving.endpoint import Endpoint, check_endpoint, start_endpoint
 from shardline.spec import Spec
 from shardline.store import open_store
+from shardline.training.class_weights import check_class_weight
 from shardline.training.driver import TrainResult, train_model
-from shardline.training.worker import WorkerTask
+from shardline.training.mlflow_log import check_mlflow
+from shardline.training.task import WorkerTask
+from shardline.training.warm_start import find_warm_start
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,10 @@ def train(spec: Spec, *, address: str | None = None, restart: bool = False) -> T
     spec = spec.located()
     store = open_store(spec.store)
     dataset = load_dataset(store, spec.name)
-    task = WorkerTask(spec, dataset, collect_code(spec))
+    check_class_weight(spec.train, dataset.columns.label)
+    check_mlflow()
+    warm_start = find_warm_start(store, spec, restart=restart)
+    task = WorkerTask(spec, dataset, collect_code(spec), warm_start)
     with session(address=address), show_progress("train", unit="rows") as progress:
         return train_model(task, store=store, progress=progress, restart=restart)
 

@@ -13,6 +13,9 @@ class Progress(Protocol):
     def update(self, *, done: int, total: int | None, note: str = "") -> None:
         """Report `done` of `total` units, with a short note such as the current loss."""
 
+    def say(self, line: str) -> None:
+        """Show a line that stays."""
+
 
 @dataclass(frozen=True)
 class SilentProgress:
@@ -20,6 +23,9 @@ class SilentProgress:
 
     def update(self, *, done: int, total: int | None, note: str = "") -> None:
         """Ignore the report."""
+
+    def say(self, line: str) -> None:
+        """Ignore the line."""
 
 
 @contextmanager

@@ -40,7 +40,14 @@ class Bar:
 
     def update(self, *, done: int, total: int | None, note: str = "") -> None:
         """Move the bar."""
+        if not self.display.tasks[0].completed:
+            # Work that was done before is no speed.
+            self.display.reset(self.task, completed=done)
         self.display.update(self.task, completed=done, total=total, note=note)
+
+    def say(self, line: str) -> None:
+        """Show a line above the bar that stays."""
+        self.display.console.print(line, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -45,6 +45,10 @@ class CheckpointManifest(Marker):
     dataset_version: str
     history: tuple[EpochLogs, ...]
     """Logs of every finished epoch."""
+    callbacks: tuple[dict[str, Any], ...] = ()
+    """What the user's callbacks remember, in the order of the spec."""
+    finished: bool = False
+    """Whether one of them has ended training here, before the last epoch."""
     identity: dict[str, str] = Field(default_factory=dict)
     """What the run was begun with, as in `run.json`, should that be lost."""
     created_unix_s: float = 0.0

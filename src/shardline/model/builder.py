@@ -26,6 +26,7 @@ def build_model(code: ModelCode, spec: Spec, dataset: DatasetManifest) -> Any:
     # Automatic layer names count up in a process; names of outputs and metrics are made of them.
     keras.utils.clear_session()
     keras.utils.set_random_seed(spec.train.seed)
+    keras.config.set_dtype_policy(spec.train.mixed_precision)
     try:
         model = builder(Features(dataset), **spec.model.params)
     except ModelError:

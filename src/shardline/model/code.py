@@ -40,24 +40,21 @@ class ModelCode:
 
 
 def collect_code(spec: Spec) -> ModelCode:
-    """The builder's module and every local module that it imports.
+    """The builder's module, those of the user's callbacks, and every local module they import.
 
     Raises:
-        ModelError: The module or the function does not exist, or does not parse.
+        ModelError: A module, the function or a class does not exist, or does not parse.
     """
     builder = spec.model.builder
-    if not isinstance(builder, str):
-        return _code_of_function(builder)
-    module, _, function = builder.partition(":")
-    files = dict(_local_modules(spec.base, module))
-    if files:
-        _check_defines(files[_first_path(spec.base, module)], function, builder)
-    elif not _is_installed(module):
-        raise ModelError(
-            f"model.builder {builder!r}: there is no {module}.py in {spec.base} and no installed "
-            f"module {module!r}; write one or fix model.builder."
-        )
+    named = [("train.callbacks", each.name) for each in spec.train.callbacks if each.is_own]
+    if isinstance(builder, str):
+        named.insert(0, ("model.builder", builder))
+    files: dict[str, str] = {}
+    for key, name in named:
+        files |= _files_of(spec.base, name, key)
     ordered = tuple(sorted(files.items()))
+    if not isinstance(builder, str):
+        return _code_of_function(builder, ordered)
     return ModelCode(builder, ordered, None, _digest(builder, repr(ordered)))
 
 
@@ -69,26 +66,57 @@ def load_builder(code: ModelCode) -> Builder:
     """
     if code.function is not None:
         return code.function
-    module_name, _, function = code.builder.partition(":")
+    # Anew each time: what a builder finds in its module must not depend on who built before.
+    _forget(code)
+    builder: Builder = load_attribute(code, code.builder, key="model.builder")
+    return builder
+
+
+def load_attribute(code: ModelCode, name: str, *, key: str) -> Any:
+    """Import a function or class from code that `collect_code` gathered.
+
+    Args:
+        code: The code.
+        name: `module:name`.
+        key: The spec's key that names it.
+
+    Raises:
+        ModelError: Importing it fails; the message carries the original error.
+    """
+    module_name, _, attribute = name.partition(":")
     try:
         module = _import_from(code, module_name)
     except Exception as error:  # the user's module may raise anything at import
         raise ModelError(
-            f"model.builder {code.builder!r} does not import: {type(error).__name__}: {error}."
+            f"{key} {name!r} does not import: {type(error).__name__}: {error}."
         ) from error
-    if not callable(getattr(module, function, None)):
-        raise ModelError(f"model.builder {code.builder!r}: {module_name} has no such function.")
-    builder: Builder = getattr(module, function)
-    return builder
+    if not callable(getattr(module, attribute, None)):
+        raise ModelError(f"{key} {name!r}: {module_name} has no such function.")
+    return getattr(module, attribute)
 
 
-def _code_of_function(function: Builder) -> ModelCode:
+def _files_of(base: Path, name: str, key: str) -> dict[str, str]:
+    """Path and text of the local modules behind `module:name`; none when it is installed."""
+    module, _, attribute = name.partition(":")
+    files = dict(_local_modules(base, module))
+    if files:
+        _check_defines(files[_first_path(base, module)], attribute, f"{key} {name!r}")
+    elif not _is_installed(module):
+        raise ModelError(
+            f"{key} {name!r}: there is no {module}.py in {base} and no installed "
+            f"module {module!r}; write one or fix {key}."
+        )
+    return files
+
+
+def _code_of_function(function: Builder, files: tuple[tuple[str, str], ...]) -> ModelCode:
     try:
         text = inspect.getsource(function)
     except (OSError, TypeError):
         text = repr((function.__code__.co_code, function.__code__.co_consts))
     name = f"{function.__module__}:{function.__qualname__}"
-    return ModelCode(name, (), function, _digest(name, text))
+    parts = (text, repr(files)) if files else (text,)
+    return ModelCode(name, files, function, _digest(name, *parts))
 
 
 def _local_modules(base: Path, module: str) -> Iterator[tuple[str, str]]:
@@ -152,18 +180,18 @@ def _parsed(text: str, filename: str) -> ast.Module:
         raise ModelError(f"model.builder: {filename} is not Python: {error}.") from error
 
 
-def _check_defines(text: str, function: str, builder: str) -> None:
+def _check_defines(text: str, attribute: str, what: str) -> None:
     names: set[str] = set()
-    for node in _parsed(text, builder).body:
+    for node in _parsed(text, what).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             names |= {alias.asname or alias.name for alias in node.names}
         elif isinstance(node, ast.Assign):
             names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-    if function not in names and "*" not in names:
+    if attribute not in names and "*" not in names:
         raise ModelError(
-            f"model.builder {builder!r}: the module defines no {function!r}; "
+            f"{what}: the module defines no {attribute!r}; "
             f"it has {', '.join(sorted(names)) or 'nothing'}."
         )
 
@@ -181,11 +209,20 @@ def _import_from(code: ModelCode, module: str) -> ModuleType:
     folder = _laid_out(code)
     # First of all, and for good: builders may import when they are called.
     sys.path[:] = [str(folder), *(path for path in sys.path if path != str(folder))]
-    for relative, _ in code.files:
-        # A reused process may hold another builder's module of the same name.
-        sys.modules.pop(_module_name(relative), None)
+    if not all(_is_from(folder, relative) for relative, _ in code.files):
+        _forget(code)  # a reused process may hold another builder's module of the same name
     importlib.invalidate_caches()
     return importlib.import_module(module)
+
+
+def _forget(code: ModelCode) -> None:
+    for relative, _ in code.files:
+        sys.modules.pop(_module_name(relative), None)
+
+
+def _is_from(folder: Path, relative: str) -> bool:
+    module = sys.modules.get(_module_name(relative))
+    return module is None or getattr(module, "__file__", None) == str(folder / relative)
 
 
 def _laid_out(code: ModelCode) -> Path:

@@ -1,23 +1,19 @@
-"""A thread for what training must not wait for: commits in order, and the newest note."""
+"""A thread for what training must not wait for: commits, one after the other."""
 
-import logging
 import threading
 from collections.abc import Callable
 
-from shardline.errors import ShardlineError, TrainingError
+from shardline.errors import TrainingError
 
 Task = Callable[[], None]
 
-logger = logging.getLogger(__name__)
-
 
 class Background:
-    """Runs one commit at a time, and between them the newest note."""
+    """Runs one commit at a time."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._commit: Task | None = None
-        self._note: Task | None = None
         self._closing = False
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="run-recorder", daemon=True)
@@ -32,12 +28,6 @@ class Background:
         with self._changed:
             self._raise_failure()
             self._commit = task
-            self._changed.notify_all()
-
-    def note(self, task: Task) -> None:
-        """Replace the note that is waiting, if any; never waits."""
-        with self._changed:
-            self._note = task
             self._changed.notify_all()
 
     def is_busy(self) -> bool:
@@ -70,14 +60,11 @@ class Background:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._commit or self._note or self._closing)
-                commit, note, self._note = self._commit, self._note, None
-            if commit is None and note is None:
+                self._changed.wait_for(lambda: self._commit or self._closing)
+                commit = self._commit
+            if commit is None:
                 return
-            if note is not None:
-                _try_to_note(note)
-            if commit is not None:
-                self._try_to_commit(commit)
+            self._try_to_commit(commit)
 
     def _try_to_commit(self, commit: Task) -> None:
         failure = None
@@ -95,10 +82,3 @@ class Background:
             raise TrainingError(
                 f"a checkpoint could not be written: {self._failure}; the earlier ones are intact."
             ) from self._failure
-
-
-def _try_to_note(note: Task) -> None:
-    try:
-        note()
-    except ShardlineError as error:
-        logger.warning("progress could not be noted: %s", error)

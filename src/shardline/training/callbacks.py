@@ -1,6 +1,5 @@
 """The Keras callback of every worker that keeps the cursor and commits checkpoints."""
 
-import time
 from typing import Any
 
 import keras
@@ -13,6 +12,7 @@ from shardline.training.exchange import Exchange
 from shardline.training.metrics import assign_all
 from shardline.training.recorder import Recorder, Snapshot
 from shardline.training.replicas import make_equal
+from shardline.training.user_callbacks import UserCallbacks
 
 
 class Record(keras.callbacks.Callback):  # type: ignore[misc]
@@ -39,7 +39,9 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self.history = history
-        self._order = order
+        self.order = order
+        self.user_callbacks: UserCallbacks | None = None
+        """Their state goes into checkpoints."""
         self._exchange = exchange
         self._recorder = recorder
         self._policy = policy
@@ -52,7 +54,7 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
     @property
     def global_step(self) -> int:
         """Optimizer steps since the run began."""
-        return self._cursor.epoch * self._order.steps_per_epoch + self._cursor.step
+        return self._cursor.epoch * self.order.steps_per_epoch + self._cursor.step
 
     def restore_metrics(self, states: list[Any]) -> None:
         """Continue the interrupted epoch's metrics; the states are sums over all ranks."""
@@ -60,15 +62,13 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Note where the epoch begins."""
-        self._epoch_began_s = time.monotonic()
         self._offset = self._first_step
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Move the cursor; commit inside an epoch when enough steps have passed."""
         self._add_restored_metrics()
-        steps = self._order.steps_per_epoch
+        steps = self.order.steps_per_epoch
         self._cursor = Cursor(epoch=self._cursor.epoch, step=min(self._offset + batch + 1, steps))
-        self._recorder.note_progress(self.global_step, logs or {}, self._rows_per_s())
         if self._cursor.step < steps and self._is_due():
             self._save()
 
@@ -76,14 +76,14 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
         """Add the epoch to the history and commit when due or when it is the best so far."""
         entry = {name: float(value) for name, value in (logs or {}).items()}
         self.history.append({"epoch": epoch, **entry})
-        self._recorder.note_epoch(epoch, entry)
         self._cursor = Cursor(epoch=epoch + 1, step=0)
         self._first_step = 0
         self._check_monitor(entry)
         # The last epoch is left to `on_train_end`: in between, `fit` may put moving averages of
         # the weights in their place.
         asked, self._save_is_asked = self._save_is_asked, False
-        if epoch + 1 < self.params["epochs"] and (asked or self._is_due() or self._is_best()):
+        ends = self.model.stop_training or epoch + 1 == self.params["epochs"]
+        if not ends and (asked or self._is_due() or self._is_best()):
             self._save()
         if asked:
             self._recorder.wait()
@@ -105,7 +105,7 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
         Raises:
             TrainingError: The checkpoint could not be written.
         """
-        if self._cursor.step == self._order.steps_per_epoch:
+        if self._cursor.step == self.order.steps_per_epoch:
             self._save_is_asked = True
             return False
         if self._saved_step != self.global_step:
@@ -152,6 +152,7 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
         local = [variable.numpy() for variable in self.model.metrics_variables]
         metrics = self._exchange.all_reduce(local)
         self._saved_step = self.global_step
+        users = self.user_callbacks
         self._recorder.save(
             self.model,
             Snapshot(
@@ -159,10 +160,7 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
                 cursor=self._cursor,
                 history=tuple(self.history),
                 metrics=metrics if self._cursor.step else [],
+                callbacks=users.states() if users else (),
+                finished=bool(users and users.stopped),
             ),
         )
-
-    def _rows_per_s(self) -> float:
-        steps = self._cursor.step - self._offset
-        elapsed_s = max(time.monotonic() - self._epoch_began_s, 1e-9)
-        return steps * self._order.global_batch / elapsed_s

@@ -1,12 +1,7 @@
 """Starts the workers, watches them, and turns what they leave into a result."""
 
-import json
 import logging
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from shardline.artifacts.checkpoint import (
     CheckpointManifest,
@@ -18,18 +13,16 @@ from shardline.artifacts.checkpoint import (
 from shardline.cluster.resources import Demand, check_fits, cluster_nodes, free_nodes
 from shardline.errors import (
     NotFiniteError,
-    NotFoundError,
     ShardlineError,
-    StoreUnavailableError,
 )
 from shardline.progress import Progress
 from shardline.spec import Spec
 from shardline.store import Store
-from shardline.training.recorder import progress_key
+from shardline.training.mlflow_log import mlflow_log
 from shardline.training.run import begin_run, discard_run
-from shardline.training.worker import Outcome, WorkerTask, train_order
-
-WATCH_INTERVAL_S = 0.5
+from shardline.training.task import WorkerTask
+from shardline.training.watching import Watch, watching
+from shardline.training.worker import Outcome, train_order
 
 logger = logging.getLogger(__name__)
 
@@ -73,13 +66,24 @@ def train_model(
         discard_run(store, spec.run_name)
     begin_run(store, spec, dataset=task.dataset, code=task.code)
     found = newest_intact(store, list_checkpoints(store, spec.run_name))
-    if found is None or found.cursor.epoch < spec.train.epochs:
+    if found is None or not (found.finished or found.cursor.epoch >= spec.train.epochs):
         _check_resources(spec)
-        total_steps = order.steps_per_epoch * spec.train.epochs
-        with _watching(store, spec, total_steps, progress):
+        watch = Watch(store, spec, steps_per_epoch=order.steps_per_epoch, progress=progress)
+        log = mlflow_log(store, task)
+        with watching(watch, *([log] if log else [])):
             outcome = _run(task, store, progress)
+        for remark in outcome.remarks:
+            logger.warning(remark)
         if outcome.refusal is not None:
             raise _with_last_checkpoint(outcome.refusal, store, spec.run_name)
+    elif found.cursor.epoch > spec.train.epochs:
+        logger.warning(
+            "run %s has %d epochs already, more than train.epochs (%d): nothing to do; name a new "
+            "run with --set train.run=NAME to train for less",
+            spec.run_name,
+            found.cursor.epoch,
+            spec.train.epochs,
+        )
     return _result(spec, store, list_checkpoints(store, spec.run_name))
 
 
@@ -124,34 +128,3 @@ def _result(spec: Spec, store: Store, checkpoints: list[CheckpointManifest]) -> 
         metrics=metrics,
         checkpoint=store.uri_of(chosen.key),
     )
-
-
-@contextmanager
-def _watching(store: Store, spec: Spec, total_steps: int, progress: Progress) -> Iterator[None]:
-    """Show what rank 0 says of its progress while the body runs."""
-    stopped = threading.Event()
-
-    def watch() -> None:
-        while not stopped.wait(WATCH_INTERVAL_S):
-            try:
-                report = json.loads(store.read(progress_key(spec.run_name)))
-            except (NotFoundError, StoreUnavailableError):
-                continue  # nothing to show yet
-            progress.update(
-                done=report["step"] * spec.train.global_batch,
-                total=total_steps * spec.train.global_batch,
-                note=_note(report),
-            )
-
-    thread = threading.Thread(target=watch, name="train-watch", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        thread.join()
-
-
-def _note(report: dict[str, Any]) -> str:
-    logs = [f"{name} {value:.4g}" for name, value in report["logs"].items()]
-    return " ".join([*logs, f"{report['rows_per_s']:,.0f} rows/s"])

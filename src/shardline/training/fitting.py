@@ -18,7 +18,7 @@ def fit(model: Any, stream: TrainStream, *, start: Cursor, stop_epoch: int, **op
     steps = stream.order.steps_per_epoch
     if start.step:
         following = Cursor(epoch=start.epoch + 1, step=0)
-        with _weights_left_alone(model.optimizer):
+        with _weights_left_alone(model):
             model.fit(
                 stream.dataset(start, stop_epoch=following.epoch),
                 steps_per_epoch=steps - start.step,
@@ -27,7 +27,7 @@ def fit(model: Any, stream: TrainStream, *, start: Cursor, stop_epoch: int, **op
                 **options,
             )
         start = following
-    if start.epoch == stop_epoch:
+    if start.epoch == stop_epoch or model.stop_training:
         return
     if steps % model.steps_per_execution == 0:
         options["steps_per_epoch"] = steps
@@ -39,9 +39,14 @@ def fit(model: Any, stream: TrainStream, *, start: Cursor, stop_epoch: int, **op
 
 
 @contextmanager
-def _weights_left_alone(optimizer: Any) -> Iterator[None]:
-    """Keep `fit` from overwriting the weights with their moving averages when it returns."""
-    optimizer.finalize_variable_values = lambda _: None
+def _weights_left_alone(model: Any) -> Iterator[None]:
+    """Keep `fit` from overwriting the weights with their moving averages when it returns.
+
+    Unless a callback has ended training: then there is no other `fit` that would.
+    """
+    optimizer = model.optimizer
+    finalize = optimizer.finalize_variable_values
+    optimizer.finalize_variable_values = lambda weights: model.stop_training and finalize(weights)
     try:
         yield
     finally:

@@ -20,7 +20,8 @@ from shardline.training.failures import sentence_of, telling
 from shardline.training.oversight import Oversight
 from shardline.training.scaling import FollowNodes, room_for
 from shardline.training.stopping import STOP_GRACE_S
-from shardline.training.worker import Outcome, WorkerTask, train_worker
+from shardline.training.task import WorkerTask
+from shardline.training.worker import Outcome, train_worker
 
 RESIZE_CHECK_INTERVAL_S = 15.0
 # Workers of an earlier command are given time to leave before anything is said about waiting.

@@ -1,13 +1,11 @@
-"""What a run leaves in the store while it trains: checkpoints and progress, in the background."""
+"""What a run leaves in the store while it trains: checkpoints, in the background."""
 
 import logging
 import math
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import orjson
 
 from shardline.artifacts.checkpoint import CheckpointManifest, Cursor, EpochLogs
 from shardline.artifacts.clock import Clock, unix_clock
@@ -26,8 +24,6 @@ from shardline.training.background import Background
 from shardline.training.commit import commit_together, retain
 from shardline.training.exchange import Exchange
 
-PROGRESS_INTERVAL_S = 1.0
-
 logger = logging.getLogger(__name__)
 
 
@@ -40,6 +36,10 @@ class Snapshot:
     history: tuple[EpochLogs, ...]
     metrics: list[Any]
     """Metric states summed over ranks; empty between epochs."""
+    callbacks: tuple[dict[str, Any], ...] = ()
+    """What the user's callbacks remember, in the order of the spec."""
+    finished: bool = False
+    """Whether one of them has ended training."""
 
 
 class Recorder:
@@ -73,8 +73,6 @@ class Recorder:
         self._exchange = exchange
         self._clock = clock
         self._share = TensorFile()
-        self._noted_s = 0.0
-        self._epoch_logs: dict[str, float] = {}
         self._background = Background()
 
     def save(self, model: Any, snapshot: Snapshot) -> None:
@@ -96,21 +94,12 @@ class Recorder:
                 "step": snapshot.step,
                 "cursor": snapshot.cursor,
                 "history": snapshot.history,
+                "callbacks": snapshot.callbacks,
+                "finished": snapshot.finished,
                 "created_unix_s": self._clock(),
             }
         )
         self._background.commit(lambda: self._commit(manifest))
-
-    def note_progress(self, step: int, logs: dict[str, Any], rows_per_s: float) -> None:
-        """Say how far training is, at most once per interval."""
-        now_s = time.monotonic()
-        if self._exchange.rank == 0 and now_s - self._noted_s >= PROGRESS_INTERVAL_S:
-            self._noted_s = now_s
-            self._write_progress(step, rows_per_s, {name: float(logs[name]) for name in logs})
-
-    def note_epoch(self, epoch: int, logs: dict[str, float]) -> None:
-        """Remember an epoch's logs for the next progress report."""
-        self._epoch_logs = {"epoch": epoch, **logs}
 
     def wait(self) -> None:
         """Wait until the last `save` is committed.
@@ -132,16 +121,6 @@ class Recorder:
         commit_together(self._store, manifest, self._share, self._exchange)
         if self._exchange.rank == 0:
             retain(self._store, manifest.run, self._policy)
-
-    def _write_progress(self, step: int, rows_per_s: float, logs: dict[str, float]) -> None:
-        key = progress_key(self._template.run)
-        report = {"step": step, "rows_per_s": rows_per_s, "logs": self._epoch_logs or logs}
-        self._background.note(lambda: self._store.write(key, orjson.dumps(report)))
-
-
-def progress_key(run: str) -> str:
-    """Where a run says how far it is, for whoever watches."""
-    return f"runs/{run}/progress.json"
 
 
 def _share(model: Any, snapshot: Snapshot, exchange: Exchange) -> dict[str, Any]:

@@ -90,4 +90,8 @@ def run_identity(spec: Spec, dataset: DatasetManifest, code: ModelCode) -> dict[
         "train.seed": str(spec.train.seed),
         "train.global_batch": str(spec.train.global_batch),
         "train.lanes": str(spec.train.num_lanes),
+        "train.mixed_precision": spec.train.mixed_precision,
+        "train.class_weight": str(spec.train.class_weight),
+        "train.warm_start": str(spec.train.warm_start),
+        "train.callbacks": str([c.model_dump(mode="json") for c in spec.train.callbacks]),
     }

@@ -16,6 +16,7 @@ from shardline.data.manifest import DatasetManifest
 from shardline.data.order import Order
 from shardline.data.schema import Column
 from shardline.store import Store
+from shardline.training.data_wait import DataWait
 
 PREFETCHED_BATCHES = 4
 
@@ -47,6 +48,15 @@ class TrainStream:
         self._lanes = order.worker_lanes(rank, world_size)
         rows = order.worker_range(rank, world_size)
         self._block = read_block(store, dataset, "train", rows=rows, columns=self._columns)
+        self.wait = DataWait()
+        """How long training waits for these batches."""
+        self.class_weights: Any = None
+        """Weight of each class's rows, float32 of shape (classes,); None for none."""
+
+    @property
+    def labels(self) -> Any:
+        """The label column of this worker's rows."""
+        return self._block.columns[self._columns[-1].name]
 
     def dataset(self, start: Cursor, *, stop_epoch: int) -> Any:
         """All batches from the cursor up to, not including, an epoch, as one iteration.
@@ -54,14 +64,15 @@ class TrainStream:
         Making an iterator for each epoch costs more than a short epoch takes.
 
         Returns:
-            A `tf.data.Dataset` of (features, label).
+            A `tf.data.Dataset` of (features, label), with `class_weights` of (features, label,
+            weight).
         """
 
         def batches() -> Iterator[Batch]:
             for epoch in range(start.epoch, stop_epoch):
                 yield from self._epoch(epoch, start.step if epoch == start.epoch else 0)
 
-        return _tf_dataset(batches, self._columns)
+        return self._measured(batches)
 
     def dataset_by_epoch(self, start_epoch: int, *, stop_epoch: int) -> Any:
         """The same, each iteration being the next whole epoch."""
@@ -72,7 +83,10 @@ class TrainStream:
             # takes no epoch.
             yield from self._epoch(next(epochs), 0)
 
-        return _of_length(_tf_dataset(batches, self._columns), self.order.steps_per_epoch)
+        return _of_length(self._measured(batches), self.order.steps_per_epoch)
+
+    def _measured(self, batches: Any) -> Any:
+        return self.wait.measured(_tf_dataset(batches, self._columns, self.class_weights))
 
     def _epoch(self, epoch: int, first_step: int) -> Iterator[Batch]:
         return epoch_batches(
@@ -111,8 +125,8 @@ def _of_length(stream: Any, num_batches: int) -> Any:
     return stream.apply(tf.data.experimental.assert_cardinality(num_batches))
 
 
-def _tf_dataset(batches: Any, columns: Sequence[Column]) -> Any:
-    """Batches as (features, label); the label is the last column."""
+def _tf_dataset(batches: Any, columns: Sequence[Column], class_weights: Any = None) -> Any:
+    """Batches as (features, label) or (features, label, weight); the label is the last column."""
     import tensorflow as tf
 
     specs = {
@@ -121,8 +135,12 @@ def _tf_dataset(batches: Any, columns: Sequence[Column]) -> Any:
     }
     label = columns[-1].name
 
-    def split(batch: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-        return {name: batch[name] for name in specs if name != label}, batch[label]
+    def split(batch: dict[str, Any]) -> tuple[Any, ...]:
+        features = {name: batch[name] for name in specs if name != label}
+        if class_weights is None:
+            return features, batch[label]
+        classes = tf.cast(tf.reshape(batch[label], (-1,)), tf.int64)
+        return features, batch[label], tf.gather(class_weights, classes)
 
     stream = tf.data.Dataset.from_generator(batches, output_signature=specs)
     return stream.map(split).prefetch(PREFETCHED_BATCHES)

@@ -15,7 +15,6 @@ from shardline.data.manifest import DatasetManifest
 from shardline.data.order import Order
 from shardline.errors import InputError, NotFiniteError, ShardlineError
 from shardline.model.builder import build_model, model_inputs
-from shardline.model.code import ModelCode
 from shardline.spec import Spec
 from shardline.store import Store
 from shardline.training.exchange import Exchange, joined, joined_background, leave
@@ -25,17 +24,10 @@ from shardline.training.resume import Restored, restore_newest
 from shardline.training.run import run_identity
 from shardline.training.stopping import StopRequested, stoppable
 from shardline.training.stream import TrainStream, validation_stream
+from shardline.training.task import WorkerTask
+from shardline.training.warm_start import apply_warm_start
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class WorkerTask:
-    """Everything a worker needs to know; the same on all of them."""
-
-    spec: Spec
-    dataset: DatasetManifest
-    code: ModelCode
 
 
 @dataclass(frozen=True)
@@ -45,6 +37,8 @@ class Outcome:
     history: list[EpochLogs]
     refusal: ShardlineError | None = None
     """What trying again would not change; raising it would make Ray do so."""
+    remarks: tuple[str, ...] = ()
+    """What the user should know of how training began."""
 
 
 def train_worker(config: dict[str, WorkerTask]) -> Outcome:
@@ -56,7 +50,7 @@ def train_worker(config: dict[str, WorkerTask]) -> Outcome:
     task = config["task"]
     try:
         with stoppable():
-            return Outcome(history=_train(task, joined()))
+            return _train(task, joined())
     except (InputError, NotFiniteError) as refusal:
         leave()  # a peer that sees no mistake must not wait for this rank
         return Outcome(history=[], refusal=refusal)
@@ -64,66 +58,39 @@ def train_worker(config: dict[str, WorkerTask]) -> Outcome:
         raise restart_without_blame(stop) from stop
 
 
-def _train(task: WorkerTask, exchange: Exchange) -> list[EpochLogs]:
+def _train(task: WorkerTask, exchange: Exchange) -> Outcome:
     _limit_threads(task.spec.train.cpus_per_worker)
-    from shardline.training.averaging import average_gradients
+    from shardline.training.callback_list import callback_list
     from shardline.training.callbacks import Record
-    from shardline.training.exactness import check_exactness
-    from shardline.training.gradients import gradient_sums
-    from shardline.training.guard import GradientGuard, RefuseNotFinite
-    from shardline.training.halting import StopTogether
-    from shardline.training.metrics import GlobalMetrics
+    from shardline.training.journal import journaling
     from shardline.training.recorder import Recorder
-    from shardline.training.replicas import check_same_start
-    from shardline.training.synchronisation import synchronise_normalisation
 
-    spec, dataset, store = task.spec, task.dataset, Store(task.spec.store)
-    order = train_order(spec, dataset)
-    sums = gradient_sums(spec.train, exchange)
-    model = build_model(task.code, spec, dataset)
-    check_same_start(model, exchange)
-    check_exactness(model, exchange)
-    guard = GradientGuard(model.optimizer)
-    lanes = order.worker_lanes(exchange.rank, exchange.world_size)
-    weight = len(lanes) / order.num_lanes
-    synchronise_normalisation(model, sums, weight=weight)
-    average_gradients(model, sums, weight=weight)
-
-    place: dict[str, Any] = {
-        "store": store,
-        "columns": model_inputs(model, dataset),
-        "rank": exchange.rank,
-        "world_size": exchange.world_size,
-    }
-    stream = TrainStream(dataset, order, **place)
-    local_batch = spec.train.global_batch // exchange.world_size
-    validation = validation_stream(dataset, batch_rows=local_batch, **place)
+    spec, store = task.spec, Store(task.spec.store)
     restored = restore_newest(store, spec.run_name, exchange)
-    start = restored.checkpoint if restored else _before_training(task, exchange.world_size)
-    recorder = Recorder(
-        store,
-        _before_training(task, exchange.world_size),
-        policy=spec.train.checkpoint,
-        exchange=joined_background(),
-    )
+    model, guard, remarks = _connected_model(task, exchange, is_new=restored is None)
+    stream, validation = _streams(task, model, exchange)
+    beginning = _before_training(task, exchange.world_size)
+    start = restored.checkpoint if restored else beginning
+    policy = spec.train.checkpoint
+    recorder = Recorder(store, beginning, policy=policy, exchange=joined_background())
     record = Record(
-        order,
+        stream.order,
         exchange=exchange,
         recorder=recorder,
-        policy=spec.train.checkpoint,
+        policy=policy,
         start=start.cursor,
         history=[dict(entry) for entry in start.history],
     )
     if restored:
         _restore(model, restored, record)
-    callbacks = [
-        *([GlobalMetrics(exchange)] if exchange.world_size > 1 else []),
-        RefuseNotFinite(guard, order=order, start=start.cursor),
-        record,
-        StopTogether(exchange, record, stop_epoch=spec.train.epochs),
-    ]
     try:
-        with naming_the_step(exchange, record):
+        with (
+            naming_the_step(exchange, record),
+            journaling(store, spec, record=record, stream=stream, rank=exchange.rank) as journal,
+        ):
+            callbacks = callback_list(
+                task, exchange=exchange, record=record, guard=guard, start=start, journal=journal
+            )
             fit(
                 model,
                 stream,
@@ -136,7 +103,53 @@ def _train(task: WorkerTask, exchange: Exchange) -> list[EpochLogs]:
         recorder.finish()  # what is under way is the last good checkpoint
         raise
     recorder.finish()
-    return record.history
+    return Outcome(history=record.history, remarks=remarks)
+
+
+def _connected_model(
+    task: WorkerTask, exchange: Exchange, *, is_new: bool
+) -> tuple[Any, Any, tuple[str, ...]]:
+    """The builder's model, its optimizer joined to those of the other ranks.
+
+    Returns:
+        Model, guard of its gradients, and what the user should know.
+    """
+    from shardline.training.averaging import average_gradients
+    from shardline.training.exactness import check_exactness
+    from shardline.training.gradients import gradient_sums
+    from shardline.training.guard import GradientGuard
+    from shardline.training.replicas import check_same_start
+    from shardline.training.synchronisation import synchronise_normalisation
+
+    order = train_order(task.spec, task.dataset)
+    sums = gradient_sums(task.spec.train, exchange)
+    model = build_model(task.code, task.spec, task.dataset)
+    remarks = (apply_warm_start(model, task.warm_start),) if is_new and task.warm_start else ()
+    check_same_start(model, exchange)
+    check_exactness(model, exchange)
+    guard = GradientGuard(model.optimizer)
+    lanes = order.worker_lanes(exchange.rank, exchange.world_size)
+    weight = len(lanes) / order.num_lanes
+    synchronise_normalisation(model, sums, weight=weight)
+    average_gradients(model, sums, weight=weight)
+    return model, guard, remarks
+
+
+def _streams(task: WorkerTask, model: Any, exchange: Exchange) -> tuple[TrainStream, Any]:
+    """This worker's training batches and, where the split has rows, its validation data."""
+    from shardline.training.class_weights import class_weights
+
+    train, dataset = task.spec.train, task.dataset
+    place: dict[str, Any] = {
+        "store": Store(task.spec.store),
+        "columns": model_inputs(model, dataset),
+        "rank": exchange.rank,
+        "world_size": exchange.world_size,
+    }
+    stream = TrainStream(dataset, train_order(task.spec, dataset), **place)
+    stream.class_weights = class_weights(train, dataset.columns.label, stream.labels, exchange)
+    local_batch = train.global_batch // exchange.world_size
+    return stream, validation_stream(dataset, batch_rows=local_batch, **place)
 
 
 def train_order(spec: Spec, dataset: DatasetManifest) -> Order:

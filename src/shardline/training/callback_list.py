@@ -1,0 +1,55 @@
+"""The callbacks of a worker, in the order that they depend on each other in.
+
+Metrics become global first, so that everything after sees the numbers of all rows. What is not
+finite is refused before anybody acts on it. The user's callbacks decide, then the checkpoint is
+taken, which holds what they decided; then it is written down and said.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from shardline.artifacts.checkpoint import CheckpointManifest
+from shardline.training.callbacks import Record
+from shardline.training.exchange import Exchange
+from shardline.training.guard import GradientGuard, RefuseNotFinite
+from shardline.training.halting import StopTogether
+from shardline.training.metrics import GlobalMetrics
+from shardline.training.task import WorkerTask
+from shardline.training.user_callbacks import UserCallbacks, make_callbacks
+
+
+def callback_list(
+    task: WorkerTask,
+    *,
+    exchange: Exchange,
+    record: Record,
+    guard: GradientGuard,
+    start: CheckpointManifest,
+    journal: Sequence[Any],
+) -> list[Any]:
+    """All callbacks of a worker.
+
+    Args:
+        task: Names the user's callbacks.
+        exchange: Connects the workers.
+        record: Takes the checkpoints.
+        guard: Looks at the gradients.
+        start: Where training continues.
+        journal: Writes down how it goes; empty on all ranks but 0.
+
+    Raises:
+        SpecError: One of the user's cannot be made with its arguments.
+        ModelError: Its module does not import.
+    """
+    train = task.spec.train
+    own = make_callbacks(train.callbacks, task.code)
+    record.user_callbacks = UserCallbacks(own, exchange=exchange, states=start.callbacks)
+    return [
+        *([GlobalMetrics(exchange)] if exchange.world_size > 1 else []),
+        RefuseNotFinite(guard, order=record.order, start=start.cursor),
+        *own,
+        record.user_callbacks,
+        record,
+        *journal,
+        StopTogether(exchange, record, stop_epoch=train.epochs),
+    ]
