@@ -4,8 +4,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from shardline.errors import ShardlineError, StalledError, TrainingError
+from shardline.errors import (
+    InputError,
+    NotFiniteError,
+    ShardlineError,
+    StalledError,
+    TrainingError,
+)
 from shardline.training.exchange import Exchange
+from shardline.training.stopping import StopRequested
 
 
 @contextmanager
@@ -51,7 +58,7 @@ def explained(
         rank: This worker's number.
         step: Optimizer steps that were done.
     """
-    if ring_failure is None or isinstance(error, ShardlineError):
+    if ring_failure is None or isinstance(error, InputError | NotFiniteError | StopRequested):
         return error
     kind = StalledError if isinstance(ring_failure, StalledError) else TrainingError
     return kind(f"rank {rank}, at step {step}: {ring_failure}")

@@ -1,0 +1,113 @@
+"""Runs to be hit by faults: every worker writes down which rows it was fed at which step."""
+
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from tests.lines import classifier_line
+
+from shardline.artifacts.checkpoint import find_checkpoint, list_checkpoints, read_tensors
+from shardline.spec import load_spec
+from shardline.store import Store
+
+DEADLINE_S = 150
+STEPS_PER_EPOCH = 13
+"""13 x 16 of the 212 training rows."""
+
+BUILDER = """
+import os, time
+import keras
+import tensorflow as tf
+
+def build(features, log, slow_s=0.0):
+    x = keras.layers.Concatenate()([features["a"].normalized(), features["b"].normalized()])
+    x = keras.layers.Dense(16, activation="relu")(x)
+    model = keras.Model(features.inputs, keras.layers.Dense(3, activation="softmax", name="p")(x))
+    model.compile(
+        optimizer=keras.optimizers.Adam(0.01), loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    take_step = model.train_step
+
+    def note(iteration, a):
+        values = " ".join(format(value, ".6f") for value in a.ravel())
+        with open(log, "a") as file:
+            file.write(f"{os.getpid()} {iteration} {values}\\n")
+        time.sleep(slow_s)
+
+    def train_step(data):
+        logs = take_step(data)
+        noted = tf.numpy_function(note, [model.optimizer.iterations, data[0]["a"]], [])
+        with tf.control_dependencies([noted]):
+            return {name: tf.identity(value) for name, value in logs.items()}
+
+    model.train_step = train_step
+    return model
+"""
+
+
+def noted_line(folder: Path, run: str, **overrides):
+    """A line whose workers write to `folder/run.log`; checkpoints every 5 steps, 2 epochs."""
+    classifier_line(folder)
+    (folder / "model.py").write_text(BUILDER)
+    options = {
+        "train.run": run,
+        "train.checkpoint.every_steps": 5,
+        "train.checkpoint.keep": 100,
+        "train.epochs": 2,
+        "model.params.log": str(folder / f"{run}.log"),
+    } | overrides
+    return load_spec(folder / "toy.yaml", overrides=[f"{key}={v}" for key, v in options.items()])
+
+
+def pids(log: Path) -> list[int]:
+    """Processes that took steps, in the order of their first one."""
+    return list(dict.fromkeys(int(line.split()[0]) for line in _lines(log)))
+
+
+def rows_by_step(log: Path) -> dict[int, set[str]]:
+    """The rows that any process was fed at each step."""
+    rows = defaultdict(set)
+    for line in _lines(log):
+        _, step, *values = line.split()
+        rows[int(step)].update(values)
+    return rows
+
+
+def steps_taken(log: Path) -> list[int]:
+    """Every step that any process took, repeated ones included."""
+    return sorted(int(line.split()[1]) for line in _lines(log))
+
+
+def wait_until(condition, *, what: str):
+    """The first true value of a condition."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not (found := condition()):
+        assert time.monotonic() < deadline_s, f"waited in vain for {what}"
+        time.sleep(0.02)
+    return found
+
+
+def checkpoint_inside_epoch(spec):
+    """The newest checkpoint, once there is one inside an epoch."""
+    found = list_checkpoints(Store(spec.store), spec.run_name)
+    return found[-1] if found and found[-1].cursor.step else None
+
+
+def assert_same_end(spec, expected, *, atol=0.0):
+    """Final weights, optimizer and epochs of two runs; bit for bit unless told otherwise."""
+    store = Store(spec.store)
+    ours, theirs = (find_checkpoint(store, s.run_name) for s in (spec, expected))
+    assert ours.cursor == theirs.cursor
+    for entry, other in zip(ours.history, theirs.history, strict=True):
+        assert entry.keys() == other.keys()
+        np.testing.assert_allclose([*entry.values()], [*other.values()], rtol=1e-5)
+    tensors, undisturbed = read_tensors(store, ours), read_tensors(store, theirs)
+    assert tensors.keys() == undisturbed.keys()
+    for name, array in tensors.items():
+        np.testing.assert_allclose(array, undisturbed[name], rtol=0, atol=atol, err_msg=name)
+
+
+def _lines(log: Path) -> list[str]:
+    return [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
