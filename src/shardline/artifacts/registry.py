@@ -75,8 +75,8 @@ def resolve(
     published = versions(store, model)
     if not published:
         raise NotFoundError(
-            f"store {store.uri} has no model {model!r}; "
-            f"{_existing('it has', model_names(store))}; run `shardline export` first."
+            f"store {store.uri} has no model {model!r}; {_others(model_names(store))}; run "
+            "`shardline export` first."
         )
     if alias is not None:
         version = read_alias(store, model, alias).version
@@ -123,6 +123,10 @@ def _origin(lineage: Lineage) -> tuple[str, ...]:
         lineage.code_digest,
         lineage.dataset_version,
     )
+
+
+def _others(names: list[str]) -> str:
+    return f"it has {', '.join(names)}" if names else "its registry is empty"
 
 
 def _existing(verb: str, items: Iterable[object]) -> str:

@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -61,10 +62,13 @@ def session(*, address: str | None = None, num_cpus: int | None = None) -> Itera
         num_cpus: CPUs of a Ray started here; all when left out. A running cluster keeps its own.
 
     Raises:
-        ResourceError: The cluster does not answer or cannot be joined from this machine.
+        ResourceError: The cluster does not answer or cannot be joined from this machine, or this
+            process is connected to another one.
     """
     import ray
 
+    if address and ray.is_initialized():
+        _check_same(address, str(ray.get_runtime_context().gcs_address))
     address = address or os.environ.get("RAY_ADDRESS") or None
     with ExitStack() as stack:
         if ray.is_initialized():
@@ -76,6 +80,25 @@ def session(*, address: str | None = None, num_cpus: int | None = None) -> Itera
             stack.enter_context(_joined(address))
             local = False
         yield Session(address=str(ray.get_runtime_context().gcs_address), local=local)
+
+
+def _check_same(address: str, connected: str) -> None:
+    """Refuse an address that the session around this one would make without effect."""
+    if address == "auto" or _resolved(address) == _resolved(connected):
+        return
+    raise ResourceError(
+        f"this process is connected to the Ray at {connected}, not to {address}; leave the address "
+        "out inside a session, or end that session first."
+    )
+
+
+def _resolved(address: str) -> str:
+    """The same address with the host's number."""
+    host, _, port = address.rpartition(":")
+    try:
+        return f"{socket.gethostbyname(host)}:{port}"
+    except OSError:
+        return address
 
 
 @contextmanager

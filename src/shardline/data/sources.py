@@ -23,6 +23,7 @@ SUFFIXES = {
     "parquet": (".parquet", ".pq"),
     "json": (".jsonl", ".ndjson", ".json"),
 }
+SOURCE_KEY = "data.source.path"
 _GLOB = re.compile(r"[*?\[]")
 # Larger files are hashed as a stream, smaller ones in one request.
 WHOLE_READ_BYTES = 8 << 20
@@ -85,7 +86,7 @@ class SourceFiles:
             raise DataError(f"cannot read {where}: {error}; mend or remove the file.") from error
 
 
-def list_source(source: Source, *, base: Path) -> SourceFiles:
+def list_source(source: Source, *, base: Path, key: str = SOURCE_KEY) -> SourceFiles:
     """The files that a source's path names: one file, a folder's files of the format, or a glob's.
 
     In folders, names that start with `.` are skipped, and for tables also those with `_`, as Arrow
@@ -94,22 +95,23 @@ def list_source(source: Source, *, base: Path) -> SourceFiles:
     Args:
         source: The spec's source.
         base: Folder that a relative path counts from.
+        key: The spec's key that gives the path.
 
     Raises:
         DataError: There is no such path, it may not be read, or it holds no file of the format.
     """
     uri = absolute(source.path, base=base)
     root, pattern = _split_glob(uri)
-    store, prefix, entries = _entries(root)
+    store, prefix, entries = _entries(root, key)
     if pattern is None and len(entries) == 1 and entries[0][0] == prefix:
-        return SourceFiles(uri, store, (_single(source, uri, entries[0]),))
+        return SourceFiles(uri, store, (_single(source, uri, entries[0], key),))
     chosen = _chooser(source, pattern)
     found = [SourceFile(key[len(prefix) :], key, size) for key, size in entries]
     files = tuple(sorted((f for f in found if chosen(f.name)), key=lambda file: file.name))
     if not files:
         kinds = ", ".join(SUFFIXES[source.format])
         wanted = f"file matches {pattern!r}" if pattern else f"{kinds} file is there"
-        raise DataError(f"data.source.path {uri} has nothing to prepare: no {wanted}.")
+        raise DataError(f"{key} {uri} has nothing to read: no {wanted}.")
     return SourceFiles(uri, store, files)
 
 
@@ -145,7 +147,7 @@ def _split_glob(uri: str) -> tuple[str, str | None]:
     return "/".join(parts[:first]), "/".join(parts[first:])
 
 
-def _entries(uri: str) -> tuple[Store, str, list[tuple[str, int]]]:
+def _entries(uri: str, key: str) -> tuple[Store, str, list[tuple[str, int]]]:
     """Store, key prefix of relative names, and (key, size) of one file or all files below."""
     scheme, _, path = uri.partition("://")
     if scheme == "s3" and "/" not in path:
@@ -154,7 +156,7 @@ def _entries(uri: str) -> tuple[Store, str, list[tuple[str, int]]]:
     parent, _, name = uri.rpartition("/")
     store = Store(parent)
     if scheme == "file":
-        local = _readable(local_path(uri))
+        local = _readable(local_path(uri), key)
         if local.is_file():
             return store, name, [(name, local.stat().st_size)]
     else:
@@ -163,25 +165,23 @@ def _entries(uri: str) -> tuple[Store, str, list[tuple[str, int]]]:
             return store, name, [(name, entry.size)]
     entries = [(entry.key, entry.size) for entry in store.scan(f"{name}/")]
     if scheme == "s3" and not entries:
-        raise DataError(f"data.source.path {uri} does not exist; check the bucket and prefix.")
+        raise DataError(f"{key} {uri} does not exist; check the bucket and prefix.")
     return store, f"{name}/", entries
 
 
-def _readable(path: Path) -> Path:
+def _readable(path: Path, key: str) -> Path:
     if not path.exists():
-        raise DataError(f"data.source.path {path} does not exist; check `data.source.path`.")
+        raise DataError(f"{key} {path} does not exist; check `{key}`.")
     if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
-        raise DataError(f"data.source.path {path} may not be read by this user; chmod it.")
+        raise DataError(f"{key} {path} may not be read by this user; chmod it.")
     return path
 
 
-def _single(source: Source, uri: str, entry: tuple[str, int]) -> SourceFile:
+def _single(source: Source, uri: str, entry: tuple[str, int], key: str) -> SourceFile:
     if source.format == "images":
-        raise DataError(
-            f"data.source.path {uri} is a file; images need a folder with one folder per class."
-        )
-    key, size = entry
-    return SourceFile(PurePosixPath(key).name, key, size)
+        raise DataError(f"{key} {uri} is a file; images need a folder with one folder per class.")
+    stored, size = entry
+    return SourceFile(PurePosixPath(stored).name, stored, size)
 
 
 def _chooser(source: Source, pattern: str | None) -> Any:

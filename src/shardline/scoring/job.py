@@ -113,7 +113,7 @@ def _open_input(spec: Spec, store: Store) -> ScoreInput:
     location = spec.score.input
     if not is_dataset_reference(location):
         source = spec.data.source.model_copy(update={"path": location})
-        return FilesInput.listing(list_source(source, base=Path.cwd()), source)
+        return FilesInput.listing(list_source(source, base=Path.cwd(), key="score.input"), source)
     _, _, wanted = location.partition("/")
     if wanted and wanted not in SPLITS:
         raise DataError(

@@ -166,7 +166,7 @@ def test_resolve_what_is_not_there_lists_what_is(published, wanted, sentence):
 
 
 def test_resolve_in_an_empty_store_says_so(local):
-    with pytest.raises(NotFoundError, match=r"has no model 'tiny'; it has none; run"):
+    with pytest.raises(NotFoundError, match=r"has no model 'tiny'; its registry is empty; run"):
         resolve(local, "tiny")
 
 

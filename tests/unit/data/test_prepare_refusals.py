@@ -65,7 +65,7 @@ def test_prepare_folder_without_files_of_the_format_names_what_it_looked_for(
     tmp_path, format, kinds
 ):
     write_csv(tmp_path / "raw/notes.md", "nothing here")
-    refused(spec_for(tmp_path, format, "raw"), rf"has nothing to prepare: no {kinds}.* file")
+    refused(spec_for(tmp_path, format, "raw"), rf"has nothing to read: no {kinds}.* file")
 
 
 def test_prepare_glob_without_a_match_is_refused(tmp_path):
