@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shardline.errors import ShardlineError
-from shardline.report import Report, as_report, kept_stdout, one_line, write_json, write_table
+from shardline.report import (
+    Listing,
+    Report,
+    as_report,
+    kept_stdout,
+    one_line,
+    write_json,
+    write_rows,
+    write_table,
+)
 
 if TYPE_CHECKING:  # the spec's models take 0.2 s to import, which --help must not pay
     from shardline.spec import Spec
@@ -244,7 +253,7 @@ def submit(verb: str, spec_file: Path, address: str, overrides: tuple[str, ...])
     return submit_job(verb, spec_file, address=address, extra_args=extra)
 
 
-def look_around(function: Callable[..., list[dict[str, Any]]]) -> Callable[..., None]:
+def look_around(function: Callable[..., Listing]) -> Callable[..., None]:
     """Add NAME, `--store` and `--json` to a command that lists what a store holds."""
 
     @click.argument("name", required=False)
@@ -255,42 +264,39 @@ def look_around(function: Callable[..., list[dict[str, Any]]]) -> Callable[..., 
     @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
     @wraps(function)
     def command(name: str | None, store_uri: str, as_json: bool) -> None:
-        items = function(name, store_uri)
+        parts = function(name, store_uri)
         if as_json:
-            write_json({function.__name__: items}, sys.stdout)
+            write_json(parts, sys.stdout)
             return
-        if not items:
-            click.echo(f"no {function.__name__} in {store_uri}")
-            return
-        from shardline.terminal import print_rows
-
-        print_rows(function.__name__, items)
+        for title, items in parts.items():
+            write_rows(title, items, store_uri)
 
     return command
 
 
 @commands.command()
 @look_around
-def datasets(name: str | None, store_uri: str) -> list[dict[str, Any]]:
+def datasets(name: str | None, store_uri: str) -> Listing:
     """List prepared datasets, or the versions of one."""
     from shardline import inventory
 
-    return inventory.datasets(store_uri, name)
+    return {"datasets": inventory.datasets(store_uri, name)}
 
 
 @commands.command()
 @look_around
-def runs(name: str | None, store_uri: str) -> list[dict[str, Any]]:
-    """List training runs, or the checkpoints of one."""
+def runs(name: str | None, store_uri: str) -> Listing:
+    """List training runs, or the epochs and checkpoints of one."""
     from shardline import inventory
 
-    return inventory.runs(store_uri, name)
+    listed = {"runs": inventory.runs(store_uri, name)}
+    return listed if name is None else {"epochs": inventory.epochs(store_uri, name), **listed}
 
 
 @commands.command()
 @look_around
-def models(name: str | None, store_uri: str) -> list[dict[str, Any]]:
+def models(name: str | None, store_uri: str) -> Listing:
     """List registered models, or the versions of one."""
     from shardline import inventory
 
-    return inventory.models(store_uri, name)
+    return {"models": inventory.models(store_uri, name)}

@@ -1,15 +1,18 @@
 """What a store holds: datasets, runs and models as plain rows for tables and JSON."""
 
+import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from shardline.artifacts.checkpoint import list_checkpoints
+from shardline.artifacts.checkpoint import CheckpointManifest, best_checkpoint, list_checkpoints
+from shardline.artifacts.journal import read_journal
 from shardline.artifacts.registry import list_models, model_names, resolve, versions
 from shardline.data.manifest import DatasetManifest, dataset_versions, load_dataset
 from shardline.errors import NotFoundError
 from shardline.spec.locations import absolute
+from shardline.spec.train import MonitorSpec
 from shardline.store import Store
 
 Rows = list[dict[str, Any]]
@@ -32,22 +35,75 @@ def datasets(store_uri: str, name: str | None) -> Rows:
 def runs(store_uri: str, name: str | None) -> Rows:
     """Newest checkpoint of every run, or all checkpoints of one."""
     store = _store(store_uri)
-    names = store.list_folders("runs") if name is None else [name]
-    found = {each: list_checkpoints(store, each) for each in names}
     if name is not None:
-        _some(found[name], f"run {name!r}", store)
-    kept = {each: all_of if name else all_of[-1:] for each, all_of in found.items()}
+        return _checkpoint_rows(store, name)
+    found = {each: list_checkpoints(store, each)[-1:] for each in store.list_folders("runs")}
+    return [_checkpoint_row(store, each) for newest in found.values() for each in newest]
+
+
+def epochs(store_uri: str, name: str) -> Rows:
+    """The curve of a run: what its journal says of every finished epoch.
+
+    Without a journal, what its newest checkpoint says; `seconds`, `rows_per_s`, `data_wait` and
+    `learning_rate` are None where they are not known.
+    """
+    store = _store(store_uri)
+    checkpoints = list_checkpoints(store, name)
+    known = {line.epoch: line for line in read_journal(store, name) if line.kind == "epoch"}
+    history = {
+        int(entry["epoch"]): entry for entry in (checkpoints[-1].history if checkpoints else ())
+    }
+    rows = []
+    for epoch in sorted(known.keys() | history.keys()):
+        line, entry = known.get(epoch), history.get(epoch, {})
+        logs = line.logs if line else {key: v for key, v in entry.items() if key != "epoch"}
+        speeds = ("learning_rate", "seconds", "rows_per_s", "data_wait")
+        known_speeds = {key: getattr(line, key, None) for key in speeds}
+        rows.append({"epoch": epoch, **known_speeds, **logs})
+    return rows
+
+
+def _checkpoint_rows(store: Store, run: str) -> Rows:
+    """All checkpoints of a run, with what they weigh and which one evaluation takes."""
+    checkpoints = _some(list_checkpoints(store, run), f"run {run!r}", store)
+    best = best_checkpoint(checkpoints, _monitor_of(store, run))
     return [
         {
-            "run": each,
-            "step": checkpoint.step,
-            "epochs": checkpoint.cursor.epoch,
-            "dataset": f"{checkpoint.dataset}/{checkpoint.dataset_version}",
-            "uri": store.uri_of(checkpoint.key),
+            **_checkpoint_row(store, checkpoint),
+            "metrics": _metrics_of(checkpoint),
+            "size_bytes": sum(entry.size for entry in store.scan(f"{checkpoint.key}/")),
+            "best": checkpoint.step == best.step,
         }
-        for each, checkpoints in kept.items()
         for checkpoint in checkpoints
     ]
+
+
+def _checkpoint_row(store: Store, checkpoint: CheckpointManifest) -> dict[str, Any]:
+    return {
+        "run": checkpoint.run,
+        "step": checkpoint.step,
+        "epochs": checkpoint.cursor.epoch,
+        "dataset": f"{checkpoint.dataset}/{checkpoint.dataset_version}",
+        "uri": store.uri_of(checkpoint.key),
+    }
+
+
+def _metrics_of(checkpoint: CheckpointManifest) -> str:
+    """Those of the epoch that a checkpoint ends; one inside an epoch has none of its own."""
+    if checkpoint.cursor.step or not checkpoint.history:
+        return ""
+    logs = checkpoint.history[-1].items()
+    return " ".join(f"{name}={value:.4g}" for name, value in logs if name != "epoch")
+
+
+def _monitor_of(store: Store, run: str) -> MonitorSpec | None:
+    """What the run was begun with: which checkpoint is the best one."""
+    try:
+        begun = json.loads(store.read(f"runs/{run}/run.json"))["spec"]
+        monitor = begun["train"]["checkpoint"]["monitor"]
+        return MonitorSpec(**monitor) if monitor else None
+    except (NotFoundError, ValueError, KeyError, TypeError):
+        return None  # a run without a readable record has no best but its last
 
 
 def models(store_uri: str, name: str | None) -> Rows:

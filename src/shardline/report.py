@@ -3,11 +3,14 @@
 import dataclasses
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 Report = Mapping[str, Any]
+Listing = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Rows of what a store holds, by kind."""
+NUM_EPOCHS_SHOWN = 20
 
 
 @contextmanager
@@ -61,6 +64,24 @@ def write_table(title: str, report: Report) -> None:
             write_table(f"{title}: {name}", part)
         return
     print_table(title, {name: _in_short(value) for name, value in report.items()})
+
+
+def write_rows(title: str, items: Sequence[Mapping[str, Any]], store_uri: str) -> None:
+    """A listing as a table with one row per item; of epochs, curves and the last ones."""
+    from shardline.terminal import print_curves, print_rows
+
+    if not items:
+        sys.stdout.write(f"no {title} in {store_uri}\n")
+        return
+    if title != "epochs":
+        print_rows(title, items)
+        return
+    names = list(dict.fromkeys(name for item in items for name in item))
+    shown = [{name: _in_short(item.get(name)) for name in names} for item in items]
+    print_curves(items, [name for name in names if name not in ("epoch", "seconds")])
+    more = len(items) - NUM_EPOCHS_SHOWN
+    suffix = f" (the last {NUM_EPOCHS_SHOWN}; --json has all)" if more > 0 else ""
+    print_rows(f"{title}{suffix}", shown[-NUM_EPOCHS_SHOWN:])
 
 
 def _in_short(value: Any) -> str:

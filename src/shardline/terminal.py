@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +22,8 @@ from rich.table import Table
 from rich.text import Text
 
 PIPE_COLUMNS = 1000
+SPARK_BARS = "▁▂▃▄▅▆▇█"
+SPARK_COLUMNS = 60
 
 
 class RateColumn(ProgressColumn):
@@ -85,6 +89,29 @@ def print_rows(title: str, items: Sequence[Mapping[str, Any]]) -> None:
     for item in items:
         table.add_row(*(str(item[name]) for name in names))
     _stdout().print(table)
+
+
+def print_curves(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    """One small plot per column, with its first, last, lowest and highest number, on stdout."""
+    table = Table(title="curves", title_justify="left")
+    for name in ("metric", "curve", "first", "last", "lowest", "highest"):
+        table.add_column(name, no_wrap=True)
+    for name in names:
+        values = [row[name] for row in rows if row.get(name) is not None]
+        if values:
+            ends = (values[0], values[-1], min(values), max(values))
+            table.add_row(name, sparkline(values), *(f"{value:.4g}" for value in ends))
+    _stdout().print(table)
+
+
+def sparkline(values: Sequence[float], *, width: int = SPARK_COLUMNS) -> str:
+    """Numbers as one line of bars, the lowest the lowest bar; means where they are too many."""
+    count = min(width, len(values))
+    edges = [index * len(values) // count for index in range(count + 1)]
+    means = [fmean(values[a:b]) for a, b in pairwise(edges)]
+    low, span = min(means), (max(means) - min(means)) or 1.0
+    top = len(SPARK_BARS) - 1
+    return "".join(SPARK_BARS[round((mean - low) / span * top)] for mean in means)
 
 
 def _stdout() -> Console:
