@@ -50,4 +50,4 @@ def commit(store, step, *, world_size=1, exchange=None, tensors=None, keep=None,
     changes = {"world_size": exchange.world_size} | changes
     commit_together(store, manifest(step, **changes), share, exchange)
     if keep is not None and exchange.rank == 0:
-        retain(store, "r", CheckpointSpec(keep=keep))
+        retain(store, manifest(step, **changes).run, CheckpointSpec(keep=keep))

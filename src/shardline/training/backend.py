@@ -90,15 +90,14 @@ def _open_listeners() -> list[Address]:
 def _join_rings(
     rank: int, addresses: list[list[Address]], token: bytes, peer_timeout_s: float
 ) -> None:
+    # A peer whose store is slow is not stuck, so the second ring waits longer than the first.
+    timeouts_s = (peer_timeout_s, PEER_TIMEOUT_S)
+    rings = zip(zip(*addresses, strict=True), _listeners, timeouts_s, strict=True)
     training, background = (
         TcpRing(
-            rank,
-            addresses=list(of_ring),
-            listener=listener,
-            token=token,
-            peer_timeout_s=peer_timeout_s,
+            rank, addresses=list(of_ring), listener=listener, token=token, peer_timeout_s=timeout_s
         )
-        for of_ring, listener in zip(zip(*addresses, strict=True), _listeners, strict=True)
+        for of_ring, listener, timeout_s in rings
     )
     _listeners.clear()
     join(training, background)

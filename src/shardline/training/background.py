@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 
-from shardline.errors import TrainingError
+from shardline.errors import NotFiniteError, TrainingError
 
 Task = Callable[[], None]
 
@@ -79,6 +79,8 @@ class Background:
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
-            raise TrainingError(
+            # Diverged training ends the same way once more, a failed store need not.
+            kind = NotFiniteError if isinstance(self._failure, NotFiniteError) else TrainingError
+            raise kind(
                 f"a checkpoint could not be written: {self._failure}; the earlier ones are intact."
             ) from self._failure

@@ -15,7 +15,7 @@ from shardline.artifacts.checkpoint import (
 )
 from shardline.artifacts.tensor_file import TensorFile
 from shardline.artifacts.variables import MODEL_PREFIX, OPTIMIZER_PREFIX
-from shardline.errors import ShardlineError, TrainingError
+from shardline.errors import NotFiniteError, ShardlineError, TrainingError
 from shardline.spec.train import CheckpointSpec
 from shardline.store import Store
 from shardline.training.exchange import Exchange
@@ -30,6 +30,8 @@ class _Report(BaseModel):
 
     files: dict[str, str] = {}
     error: str = ""
+    not_finite: bool = False
+    """Whether trying again would end the same way."""
 
 
 def commit_together(
@@ -45,6 +47,7 @@ def commit_together(
 
     Raises:
         TrainingError: A rank could not do its part, on all ranks; nothing is committed.
+        NotFiniteError: A share holds an infinity or NaN.
     """
     written = _together(exchange, lambda: _write_finite(store, manifest, share))
     files = {name: digest for report in written for name, digest in report.files.items()}
@@ -73,19 +76,22 @@ def _together(exchange: Exchange, part: Callable[[], dict[str, str]]) -> list[_R
     try:
         report = _Report(files=part())
     except Exception as error:  # noqa: BLE001  # peers must hear of it before it is raised below
-        failure, report = error, _Report(error=str(error) or type(error).__name__)
+        not_finite = isinstance(error, NotFiniteError)
+        said = str(error) or type(error).__name__
+        failure, report = error, _Report(error=said, not_finite=not_finite)
     answers = exchange.all_gather(report.model_dump_json().encode())
     reports = [_Report.model_validate_json(answer) for answer in answers]
     for rank, found in enumerate(reports):
         if found.error:
-            raise TrainingError(f"rank {rank}: {found.error}") from failure
+            kind = NotFiniteError if found.not_finite else TrainingError
+            raise kind(f"rank {rank}: {found.error}") from failure
     return reports
 
 
 def _write_finite(store: Store, manifest: CheckpointManifest, share: TensorFile) -> dict[str, str]:
     bad = share.first_non_finite(prefixes=(MODEL_PREFIX, OPTIMIZER_PREFIX))
     if bad is not None:
-        raise TrainingError(
+        raise NotFiniteError(
             f"variable {bad!r} holds an infinity or NaN after step {manifest.step}, which is never "
             "committed; lower the learning rate, clip gradients or look at the data."
         )

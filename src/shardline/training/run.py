@@ -51,7 +51,8 @@ def begin_run(store: Store, spec: Spec, *, dataset: DatasetManifest, code: Model
         )
     if begun and not changed:
         return
-    store.delete(_key(spec.run_name))  # nothing was trained under the old identity
+    if begun:
+        store.delete(_key(spec.run_name))  # nothing was trained under the old identity
     if not commit_marker(store, _key(spec.run_name), manifest):
         begin_run(store, spec, dataset=dataset, code=code)  # another command was faster
 
@@ -67,13 +68,14 @@ def differences(begun: Mapping[str, str], wanted: Mapping[str, str]) -> list[str
 
 
 def _begun(store: Store, run: str) -> RunManifest | None:
-    """What is on record; None if nothing is, or nothing readable."""
+    """What is on record; None if nothing is. What nobody can read is removed."""
     try:
         return read_marker(store, _key(run), RunManifest)
     except NotFoundError:
         return None
     except IntegrityError as error:
         logger.warning("beginning the record of run %s anew: %s", run, error)
+        store.delete(_key(run))
         return None
 
 

@@ -11,7 +11,7 @@ from shardline.artifacts.checkpoint import (
     list_checkpoints,
     read_tensors,
 )
-from shardline.errors import IntegrityError, TrainingError
+from shardline.errors import IntegrityError, NotFiniteError, TrainingError
 from shardline.store import open_store
 from shardline.training.exchange import Alone
 from shardline.training.resume import restore_newest
@@ -71,7 +71,7 @@ def test_share_that_fails_on_one_rank_fails_on_all_and_commits_nothing(store):
     bad["optimizer/00001/m"].flat[7] = np.nan
 
     def body(ring):
-        with pytest.raises(TrainingError) as raised:
+        with pytest.raises(NotFiniteError) as raised:
             commit(store, step=5, exchange=ring, tensors=bad)
         return str(raised.value)
 
