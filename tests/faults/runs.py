@@ -1,26 +1,27 @@
 """Runs to be hit by faults: every worker writes down which rows it was fed at which step."""
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
+import orjson
 from tests.lines import classifier_line
 
 from shardline.artifacts.checkpoint import find_checkpoint, list_checkpoints, read_tensors
+from shardline.data.manifest import load_dataset
+from shardline.model.code import collect_code
 from shardline.spec import load_spec
 from shardline.store import Store
+from shardline.training.worker import WorkerTask, train_worker
 
 DEADLINE_S = 150
-STEPS_PER_EPOCH = 13
-"""13 x 16 of the 212 training rows."""
-
 BUILDER = """
 import os, time
 import keras
 import tensorflow as tf
 
-def build(features, log, slow_s=0.0):
+def build(features, log, slow_while=""):
     x = keras.layers.Concatenate()([features["a"].normalized(), features["b"].normalized()])
     x = keras.layers.Dense(16, activation="relu")(x)
     model = keras.Model(features.inputs, keras.layers.Dense(3, activation="softmax", name="p")(x))
@@ -34,7 +35,8 @@ def build(features, log, slow_s=0.0):
         values = " ".join(format(value, ".6f") for value in a.ravel())
         with open(log, "a") as file:
             file.write(f"{os.getpid()} {iteration} {values}\\n")
-        time.sleep(slow_s)
+        if os.path.exists(slow_while):
+            time.sleep(0.2)
 
     def train_step(data):
         logs = take_step(data)
@@ -48,7 +50,10 @@ def build(features, log, slow_s=0.0):
 
 
 def noted_line(folder: Path, run: str, **overrides):
-    """A line whose workers write to `folder/run.log`; checkpoints every 5 steps, 2 epochs."""
+    """A line whose workers write to `folder/run.log`, slowly while `folder/run.slow` exists.
+
+    Checkpoints every 5 steps, 2 epochs.
+    """
     classifier_line(folder)
     (folder / "model.py").write_text(BUILDER)
     options = {
@@ -57,6 +62,7 @@ def noted_line(folder: Path, run: str, **overrides):
         "train.checkpoint.keep": 100,
         "train.epochs": 2,
         "model.params.log": str(folder / f"{run}.log"),
+        "model.params.slow_while": str(folder / f"{run}.slow"),
     } | overrides
     return load_spec(folder / "toy.yaml", overrides=[f"{key}={v}" for key, v in options.items()])
 
@@ -75,9 +81,33 @@ def rows_by_step(log: Path) -> dict[int, set[str]]:
     return rows
 
 
+def rows_fed(log: Path) -> Counter[int]:
+    """How many rows were fed to all processes at each step, repeated steps included."""
+    fed: Counter[int] = Counter()
+    for line in _lines(log):
+        _, step, *values = line.split()
+        fed[int(step)] += len(values)
+    return fed
+
+
 def steps_taken(log: Path) -> list[int]:
     """Every step that any process took, repeated ones included."""
     return sorted(int(line.split()[1]) for line in _lines(log))
+
+
+def incidents(spec) -> list[str]:
+    """What the run says stopped its workers."""
+    store, key = Store(spec.store), f"runs/{spec.run_name}/incidents.json"
+    return orjson.loads(store.read(key)) if store.exists(key) else []
+
+
+def undisturbed(folder: Path, **overrides):
+    """The same run in this process, without Ray, as `calm`."""
+    spec = noted_line(folder, "calm", **overrides)
+    dataset = load_dataset(Store(spec.store), spec.name)
+    outcome = train_worker({"task": WorkerTask(spec, dataset, collect_code(spec))})
+    assert outcome.refusal is None
+    return spec
 
 
 def wait_until(condition, *, what: str):

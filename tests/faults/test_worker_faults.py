@@ -5,11 +5,11 @@ import signal
 import threading
 from pathlib import Path
 
-import orjson
 import pytest
 from tests.faults.runs import (
     assert_same_end,
     checkpoint_inside_epoch,
+    incidents,
     noted_line,
     pids,
     rows_by_step,
@@ -17,8 +17,6 @@ from tests.faults.runs import (
     wait_until,
 )
 from tests.lines import prepared, trained
-
-from shardline.store import Store
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -37,10 +35,9 @@ def calm(ray_session, tmp_path_factory):
 
 def hit(folder, run, fault, **overrides):
     """A run whose worker `fault(pid)` happens to after its first checkpoint; its log."""
-    spec = noted_line(
-        folder, run, **{"train.workers": WORKERS, "model.params.slow_s": 0.1}, **overrides
-    )
-    log = folder / f"{run}.log"
+    spec = noted_line(folder, run, **{"train.workers": WORKERS}, **overrides)
+    log, slow = folder / f"{run}.log", folder / f"{run}.slow"
+    slow.touch()
     fired = []
 
     def strike():
@@ -48,6 +45,7 @@ def hit(folder, run, fault, **overrides):
         pid = pids(log)[-1]
         fault(pid)
         fired.append(pid)
+        slow.unlink()
 
     striker = threading.Thread(target=strike)
     striker.start()
@@ -56,10 +54,6 @@ def hit(folder, run, fault, **overrides):
     assert len(fired) == 1, "the fault never fired"
     assert len(pids(log)) == 2 * WORKERS, "the group was restarted once"
     return spec, log, fired[0]
-
-
-def incidents(spec):
-    return orjson.loads(Store(spec.store).read(f"runs/{spec.run_name}/incidents.json"))
 
 
 def test_worker_killed_mid_epoch_leaves_no_trace_in_the_result(calm):

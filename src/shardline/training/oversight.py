@@ -61,7 +61,8 @@ class Oversight(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc] 
 
     def before_worker_group_abort(self, worker_group_context: Any) -> None:
         """The driver was interrupted: let the workers commit their last step."""
-        stop_group(self._group, "the command was interrupted")
+        if self._group is not None:
+            stop_group(self._group, "the command was interrupted")
 
     def _stop_before_drain(self) -> None:
         leaving = draining_nodes()

@@ -45,6 +45,11 @@ def test_load_override_wins_and_is_typed_as_yaml(spec_file):
     assert spec.store == "s3://b/p"
 
 
+def test_load_elastic_workers_need_not_divide_the_lanes(spec_file):
+    train = load_spec(spec_file, overrides=["train.workers={max: 3}"]).train
+    assert (train.min_workers, train.max_workers) == (1, 3)
+
+
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
@@ -63,6 +68,11 @@ def test_load_override_wins_and_is_typed_as_yaml(spec_file):
         ("train.epochs=0", "train.epochs: input should be greater than 0, got 0"),
         ("train.epochs='5'", "train.epochs: input should be a valid integer, got '5'"),
         ("train.workers=3", "workers (3) must divide the 16 lanes; use 2 or 4 workers"),
+        ("train.workers=0", "train.workers: input should be greater than 0, got 0"),
+        ("train.workers={min: 3, max: 2}", "train.workers: min (3) must not exceed max (2)"),
+        ("train.workers={max: 32}", "workers.max (32) must not exceed the 16 lanes; lower it"),
+        ("train.workers={mx: 4}", "unknown key 'train.workers.mx', did you mean 'max'?"),
+        ("train.stall_timeout_s=0", "train.stall_timeout_s: input should be greater than 0"),
         ("train.lanes=5", "lanes (5) must divide global_batch (64); use 4 or 8"),
         ("model.builder=build", "expected module:function, got 'build'"),
         ("name=a/b", "name: string should match pattern"),

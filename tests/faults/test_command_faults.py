@@ -1,0 +1,101 @@
+"""The command, and the Ray under it, killed: the same command finishes the run, bit for bit."""
+
+import os
+import re
+import signal
+import subprocess
+import uuid
+
+from tests.e2e.commands import SHARDLINE, environment, processes_with, run_process
+from tests.faults.runs import (
+    DEADLINE_S,
+    assert_same_end,
+    noted_line,
+    rows_by_step,
+    steps_taken,
+    undisturbed,
+    wait_until,
+)
+from tests.lines import prepared
+
+from shardline.artifacts.checkpoint import list_checkpoints
+from shardline.store import Store
+
+OPTIONS = {"train.epochs": 6}
+
+
+def last_step(spec):
+    """Step of the newest checkpoint; 0 without any."""
+    found = list_checkpoints(Store(spec.store), spec.run_name)
+    return found[-1].step if found else 0
+
+
+class Command:
+    """`shardline train` and every process it starts."""
+
+    def __init__(self, *arguments):
+        self._mark = f"TEST_MARK={uuid.uuid4().hex}"
+        self.process = subprocess.Popen(
+            [*SHARDLINE, *map(str, arguments)],
+            env=environment(**dict([self._mark.split("=")])),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def pid_of(self, pattern):
+        """The one process whose command line matches."""
+        lines = processes_with(self._mark).items()
+        (found,) = [pid for pid, line in lines if re.search(pattern, line)]
+        return found
+
+    def end(self):
+        """Exit code and last words; nothing is left running."""
+        _, err = self.process.communicate(timeout=DEADLINE_S)
+        wait_until(lambda: not processes_with(self._mark), what="the end of all processes")
+        return self.process.returncode, err
+
+
+def test_command_and_head_killed_in_turn_end_as_if_nothing_had_happened(tmp_path):
+    spec = noted_line(tmp_path, "hit", **OPTIONS)
+    prepared(spec)
+    log, slow = tmp_path / "hit.log", tmp_path / "hit.slow"
+    slow.touch()
+    settings = {"model.params.log": log, "model.params.slow_while": slow, **OPTIONS}
+    settings |= {"train.run": "hit", "train.checkpoint.every_steps": 5}
+    settings |= {"train.checkpoint.keep": 100}
+    options = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    train = ["train", tmp_path / "toy.yaml", *options]
+
+    def beyond(command, step):
+        """Wait for a checkpoint beyond a step; its step."""
+        wait_until(
+            lambda: last_step(spec) > step or command.process.poll() is not None,
+            what="a checkpoint",
+        )
+        assert command.process.poll() is None, command.end()
+        return last_step(spec)
+
+    terminated = Command(*train)
+    beyond(terminated, 0)
+    terminated.process.terminate()
+    code, err = terminated.end()
+    assert code == 128 + signal.SIGTERM, err
+    committed = last_step(spec)
+    assert steps_taken(log) == list(range(1, committed + 1)), "the last step is committed"
+
+    killed = Command(*train)
+    committed = beyond(killed, committed)
+    killed.process.kill()
+    assert killed.end()[0] == -signal.SIGKILL
+
+    beheaded = Command(*train)
+    beyond(beheaded, committed)
+    os.kill(beheaded.pid_of("gcs_server"), signal.SIGKILL)
+    assert beheaded.end()[0] != 0
+
+    slow.unlink()
+    done = run_process(*train)
+    assert done.code == 0, done.err
+    assert_same_end(spec, undisturbed(tmp_path, **OPTIONS))
+    assert rows_by_step(log) == rows_by_step(tmp_path / "calm.log")
