@@ -1,5 +1,7 @@
 """Listings while others write: what is not finished, or just gone, is not listed."""
 
+import json
+
 import numpy as np
 import pytest
 from tests.sample_datasets import write_dataset
@@ -7,6 +9,7 @@ from tests.sample_datasets import write_dataset
 from shardline import inventory
 from shardline.artifacts.aliases import AliasRecord
 from shardline.artifacts.checkpoint import CheckpointManifest, Cursor, write_checkpoint
+from shardline.artifacts.journal import JournalLine, dump_journal, journal_key
 from shardline.data.schema import Column, Label
 from shardline.errors import NotFoundError
 from shardline.store import Store
@@ -75,3 +78,42 @@ def test_models_one_that_goes_while_it_is_read_is_not_listed(store, removed_when
     removed_when_read("models/going/aliases/live.json")
     listed = inventory.models(store.uri, None)
     assert [(row["model"], row["aliases"]) for row in listed] == [("staying", "live=1")]
+
+
+def test_run_lists_checkpoints_with_metrics_size_and_the_best(store):
+    for epoch, loss in enumerate((3.0, 1.0, 2.0)):
+        history = ({"epoch": epoch, "val_loss": loss},)
+        manifest = CheckpointManifest(
+            run="toy", step=epoch + 1, cursor=Cursor(epoch=epoch + 1, step=0), world_size=1,
+            spec_digest="s", dataset="d", dataset_version="v", history=history,
+        )  # fmt: skip
+        write_checkpoint(store, manifest, {"x": np.zeros(100, "float32")})
+    monitored = {"train": {"checkpoint": {"monitor": {"metric": "val_loss", "mode": "min"}}}}
+    store.write("runs/toy/run.json", json.dumps({"spec": monitored}).encode())
+    listed = inventory.runs(store.uri, "toy")
+    assert [(row["metrics"], row["best"]) for row in listed] == [
+        ("val_loss=3", False), ("val_loss=1", True), ("val_loss=2", False),
+    ]  # fmt: skip
+    assert all(400 < row["size_bytes"] < 4000 for row in listed)
+    store.write("runs/toy/run.json", b"{")
+    assert [row["best"] for row in inventory.runs(store.uri, "toy")] == [False, False, True]
+
+
+def test_epochs_are_the_journals_and_without_it_the_checkpoints(store):
+    history = ({"epoch": 0, "loss": 2.0}, {"epoch": 1, "loss": 1.0})
+    manifest = CheckpointManifest(
+        run="toy", step=20, cursor=Cursor(epoch=2, step=0), world_size=1,
+        spec_digest="s", dataset="d", dataset_version="v", history=history,
+    )  # fmt: skip
+    write_checkpoint(store, manifest, {"x": np.zeros(1, "float32")})
+    without = {"learning_rate": None, "seconds": None, "rows_per_s": None, "data_wait": None}
+    assert inventory.epochs(store.uri, "toy") == [
+        {"epoch": 0, "loss": 2.0, **without}, {"epoch": 1, "loss": 1.0, **without},
+    ]  # fmt: skip
+    line = JournalLine(
+        kind="epoch", epoch=1, step=20, logs={"loss": 1.0}, seconds=4.0, rows_per_s=5.0
+    )
+    store.write(journal_key("toy"), dump_journal([line]))
+    first, second = inventory.epochs(store.uri, "toy")
+    assert first["seconds"] is None
+    assert (second["seconds"], second["rows_per_s"], second["loss"]) == (4.0, 5.0, 1.0)

@@ -3,7 +3,7 @@
 import pytest
 
 from shardline.errors import ModelError
-from shardline.model.code import collect_code, load_builder
+from shardline.model.code import collect_code, load_attribute, load_builder
 from shardline.spec import check_spec
 
 
@@ -99,3 +99,36 @@ def test_collect_function_is_the_builder_itself(spec_at):
     code = collect_code(spec_at(build))
     assert load_builder(code) is build
     assert len(code.digest) == 64
+
+
+def test_collect_takes_the_users_callbacks_and_what_they_import(spec_at, tmp_path):
+    (tmp_path / "model.py").write_text("def build(f): return 1")
+    (tmp_path / "watch.py").write_text("import shared\nclass Watch: pass")
+    (tmp_path / "shared.py").write_text("")
+    spec = spec_at()
+    callbacks = [{"name": "watch:Watch"}, {"name": "EarlyStopping"}]
+    with_callbacks = check_spec(
+        {**spec.model_dump(mode="json"), "train": {"callbacks": callbacks}}, where="test"
+    ).located_at(tmp_path)
+    code = collect_code(with_callbacks)
+    assert [path for path, _ in code.files] == ["model.py", "shared.py", "watch.py"]
+    assert code.digest != collect_code(spec).digest
+    assert load_attribute(code, "watch:Watch", key="train.callbacks").__name__ == "Watch"
+    builder = load_builder(code)
+    load_attribute(code, "watch:Watch", key="train.callbacks")
+    assert load_attribute(code, "model:build", key="train.callbacks") is builder
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("watch:Wacth", r"train\.callbacks 'watch:Wacth': the module defines no 'Wacth'; it has W"),
+        ("no_such:Watch", r"train\.callbacks 'no_such:Watch': there is no no_such\.py in .*"),
+    ],
+)
+def test_collect_names_the_callback_that_is_not_there(spec_at, tmp_path, name, sentence):
+    (tmp_path / "model.py").write_text("def build(f): return 1")
+    (tmp_path / "watch.py").write_text("class Watch: pass")
+    values = {**spec_at().model_dump(mode="json"), "train": {"callbacks": [{"name": name}]}}
+    with pytest.raises(ModelError, match=sentence):
+        collect_code(check_spec(values, where="test").located_at(tmp_path))
