@@ -87,9 +87,9 @@ class TrainSpec(Section):
     exchange: Literal["auto", "ring", "collective"] = "auto"
     """How gradients are summed: over plain TCP, by TensorFlow's collectives, or, with `auto`, by
     collectives between GPUs and over TCP between CPUs."""
-    wire: Literal["float32", "bfloat16", "float16"] = "float32"
-    """What float32 gradients are rounded to between workers; sums are made in float32. bfloat16
-    keeps the range, float16 keeps more digits of numbers up to 65,504."""
+    wire: Literal["float32", "bfloat16"] = "float32"
+    """What float32 gradients are rounded to between workers, to halve what goes over a network;
+    sums are made in float32."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """Restarts of the worker group before the run is given up."""
     stall_timeout_s: Annotated[float, Field(gt=0)] = 600.0

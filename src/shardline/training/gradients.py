@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -22,7 +22,6 @@ from shardline.spec.train import TrainSpec
 from shardline.training.buckets import ReusedMemory, packed_layout, plan_buckets
 from shardline.training.exchange import Exchange
 from shardline.training.ring import TcpRing
-from shardline.training.wire import WireType, narrowing
 
 # TensorFlow sums small tensors together up to this size: 1.7 times the throughput of one by one.
 BYTES_PER_PACK = 1 << 20
@@ -62,12 +61,14 @@ class RingSums:
 
     Args:
         ring: The ring.
-        wire: How gradients travel.
+        wire: What float32 gradients are rounded to between ranks.
     """
 
-    def __init__(self, ring: TcpRing, *, wire: WireType = "float32") -> None:
+    def __init__(self, ring: TcpRing, *, wire: Literal["float32", "bfloat16"] = "float32") -> None:
+        import tensorflow as tf
+
         self._ring = ring
-        self._wire = narrowing(wire)
+        self._wire = np.dtype(tf.bfloat16.as_numpy_dtype) if wire == "bfloat16" else None
         self._memory = ReusedMemory()
         self._share = _Share(weight=1.0, is_equal=True)
 

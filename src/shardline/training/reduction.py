@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from shardline.training.links import PIECE_BYTES, Neighbours
-from shardline.training.wire import Narrowing
 
 # Pieces sent before the first one is waited for, so that neither side waits for a wake-up.
 PIECES_AHEAD = 3
@@ -111,30 +110,25 @@ class PlainSums:
 
 
 class NarrowSums:
-    """Float32 values travel in 16 bits and are summed in 32.
+    """Values travel narrower than they are summed.
 
     Args:
         source: This rank's addends, one-dimensional.
         result: What to fill; may be the source itself.
         scale: What sums are multiplied by.
-        wire: The conversion.
-        scratch: uint16, as many values; what travels.
+        scratch: As many values of a narrower dtype: what travels.
     """
 
-    itemsize = 2
-
-    def __init__(
-        self, source: Any, result: Any, *, scale: float, wire: Narrowing, scratch: Any
-    ) -> None:
+    def __init__(self, source: Any, result: Any, *, scale: float, scratch: Any) -> None:
+        self.itemsize: int = scratch.itemsize
         self._source = source
         self._result = result
-        self._scale = np.float32(scale)
-        self._wire = wire
+        self._scale = source.dtype.type(scale)
         self._scratch = scratch
 
     def own(self, piece: slice) -> memoryview:
         """This rank's addends, narrowed."""
-        self._wire.narrow(self._source[piece], self._scratch[piece])
+        self._scratch[piece] = self._source[piece]
         return _as_bytes(self._scratch[piece])
 
     def passed_on(self, piece: slice) -> memoryview:
@@ -144,14 +138,13 @@ class NarrowSums:
     def add(self, piece: slice, arrived: memoryview, *, is_last: bool) -> None:
         """Widen, add, scale at last, narrow; the last rank keeps what the others will get."""
         scratch, source = self._scratch[piece], self._source[piece]
-        total = np.empty_like(source)
-        self._wire.widen(np.frombuffer(arrived, np.uint16), total)
+        total = np.frombuffer(arrived, scratch.dtype).astype(source.dtype)
         np.add(total, source, out=total)
         if is_last and self._scale != 1.0:
             np.multiply(total, self._scale, out=total)
-        self._wire.narrow(total, scratch)
+        scratch[...] = total
         if is_last:
-            self._wire.widen(scratch, self._result[piece])
+            self._result[piece] = scratch
 
     def target(self, piece: slice) -> memoryview:
         """Scratch, to be passed on as it is."""
@@ -159,7 +152,7 @@ class NarrowSums:
 
     def take(self, piece: slice) -> None:
         """Widen a result."""
-        self._wire.widen(self._scratch[piece], self._result[piece])
+        self._result[piece] = self._scratch[piece]
 
 
 def _pieces(start: int, stop: int, size: int) -> list[slice]:

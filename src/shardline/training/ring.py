@@ -23,7 +23,6 @@ from shardline.training.links import (
 from shardline.training.queued_calls import QueuedCalls
 from shardline.training.reduction import NarrowSums, PlainSums, Sums, reduce_around
 from shardline.training.shared_memory import SharedReceiver, SharedSender, share_memory
-from shardline.training.wire import Narrowing
 
 CONNECT_TIMEOUT_S = 60.0
 # A peer sends its token at once.
@@ -124,7 +123,7 @@ class TcpRing:
         self._neighbours = Neighbours(*self.links, place=place, timeout_s=peer_timeout_s)
         self.background = QueuedCalls("ring")
         self._turns = threading.Lock()
-        self._scratch = np.empty(0, np.uint16)
+        self._scratch: np.ndarray[Any, Any] = np.empty(0)
 
     def all_reduce(self, arrays: Sequence[Any]) -> list[Any]:
         """Element-wise sums over all ranks.
@@ -148,7 +147,7 @@ class TcpRing:
         return results
 
     def sum_into(
-        self, source: Any, result: Any, *, scale: float = 1.0, wire: Narrowing | None = None
+        self, source: Any, result: Any, *, scale: float = 1.0, wire: "np.dtype[Any] | None" = None
     ) -> None:
         """Fill an array with the scaled element-wise sums of all ranks' arrays.
 
@@ -156,8 +155,8 @@ class TcpRing:
             source: This rank's addends, one-dimensional and contiguous; stays as it is.
             result: Of the same length and dtype; may be the source itself.
             scale: What the sums are multiplied by.
-            wire: How float32 values are narrowed between ranks; the sums are rounded too, so that
-                all ranks get the same ones. Other dtypes travel as they are.
+            wire: What float32 values are rounded to between ranks. Sums are rounded too, so that
+                all ranks get the same; other dtypes travel as they are.
 
         Raises:
             StalledError: A neighbour was silent for too long.
@@ -170,9 +169,9 @@ class TcpRing:
                 np.multiply(source, source.dtype.type(scale), out=result)
                 return
             if wire is not None and source.dtype == np.float32:
-                if self._scratch.size < source.size:
-                    self._scratch = np.empty(source.size, np.uint16)
-                sums = NarrowSums(source, result, scale=scale, wire=wire, scratch=self._scratch)
+                if self._scratch.dtype != wire or self._scratch.size < source.size:
+                    self._scratch = np.empty(source.size, wire)
+                sums = NarrowSums(source, result, scale=scale, scratch=self._scratch)
             else:
                 sums = PlainSums(source, result, scale=scale)
             reduce_around(
