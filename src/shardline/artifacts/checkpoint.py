@@ -205,6 +205,22 @@ def superfluous(
     return [c for c in checkpoints[:-keep] if c.step != best.step]
 
 
+def abandoned(folders: Iterable[str], kept: list[CheckpointManifest]) -> list[str]:
+    """Folders of broken-off commits from before the oldest checkpoint that is kept.
+
+    Nobody will complete them: a run that continues does so from one of the kept.
+
+    Args:
+        folders: Names of all folders of the run's checkpoints.
+        kept: Committed checkpoints, oldest first.
+    """
+    if not kept:
+        return []
+    committed = {checkpoint.key.rpartition("/")[2] for checkpoint in kept}
+    oldest = min(committed)
+    return [name for name in folders if name.startswith("step-") and name < oldest]
+
+
 def newest_intact(store: Store, checkpoints: list[CheckpointManifest]) -> CheckpointManifest | None:
     """The newest checkpoint whose bytes are those that were committed.
 

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -88,6 +89,12 @@ class LocalBytes:
                 parent.rmdir()
             except OSError:
                 break  # not empty, or gone already
+
+    def delete_folder(self, prefix: str) -> None:
+        """Remove the files below a folder, then the partial ones that dead writers left."""
+        for key, _, _ in list(self.scan(prefix)):
+            self.delete(key)
+        shutil.rmtree(self.root / prefix, ignore_errors=True)
 
     def filesystem(self) -> tuple[Any, str]:
         """Arrow's local filesystem and the root path."""

@@ -108,6 +108,11 @@ class S3Bytes:
         with self._explained(key):
             _client().delete_object(Bucket=self.bucket, Key=self._path(key))
 
+    def delete_folder(self, prefix: str) -> None:
+        """Remove the objects below a prefix."""
+        for key, _, _ in list(self.scan(prefix)):
+            self.delete(key)
+
     def filesystem(self) -> tuple[Any, str]:
         """Arrow's S3 filesystem with the same endpoint and credentials, and the root path."""
         return _arrow_filesystem(), "/".join(part for part in (self.bucket, self.prefix) if part)

@@ -63,6 +63,10 @@ class Bytes(Protocol):
         """Remove."""
         ...
 
+    def delete_folder(self, prefix: str) -> None:
+        """Remove all below a prefix that ends in a slash, in key order."""
+        ...
+
     def filesystem(self) -> tuple[Any, str]:
         """Arrow filesystem and root path."""
         ...
@@ -129,9 +133,8 @@ class Store:
         self._bytes.delete(key)
 
     def delete_folder(self, prefix: str) -> None:
-        """Remove every object below a folder."""
-        for entry in list(self.scan(prefix.rstrip("/") + "/")):
-            self.delete(entry.key)
+        """Remove every object below a folder, and what broken-off writes left there."""
+        self._bytes.delete_folder(prefix.rstrip("/") + "/")
 
     def filesystem(self) -> tuple[Any, str]:
         """A `pyarrow.fs.FileSystem` and the root path in it, for Arrow readers."""

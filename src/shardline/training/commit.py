@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shardline.artifacts.checkpoint import (
     CheckpointManifest,
+    abandoned,
     commit_checkpoint,
     delete_checkpoints,
     list_checkpoints,
@@ -66,6 +67,10 @@ def retain(store: Store, run: str, policy: CheckpointSpec) -> None:
         committed = list_checkpoints(store, run)
         removed = superfluous(committed, keep=policy.keep, monitor=policy.monitor)
         delete_checkpoints(store, removed)
+        kept = [checkpoint for checkpoint in committed if checkpoint not in removed]
+        folder = f"runs/{run}/checkpoints"
+        for name in abandoned(store.list_folders(folder), kept):
+            store.delete_folder(f"{folder}/{name}")
     except ShardlineError as error:
         logger.warning("old checkpoints could not be removed: %s", error)
 

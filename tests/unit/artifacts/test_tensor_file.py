@@ -3,7 +3,7 @@
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import load, save
@@ -26,6 +26,7 @@ arrays = st.sampled_from(DTYPES).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(tensors=st.dictionaries(st.text(max_size=8).filter(lambda n: n != "__metadata__"), arrays))
 def test_file_any_tensors_is_read_by_the_library_and_reads_the_librarys(tensors):
     for found in (load(bytes(filled(tensors).data)), read_tensor_file(save(tensors))):
@@ -72,6 +73,7 @@ def test_non_finite_tensor_is_named_wherever_it_hides(bad, dtype):
     assert file.first_non_finite(prefixes=("m/a", "m/count")) is None
 
 
+@settings(deadline=None)
 @given(
     sizes=st.dictionaries(st.text(min_size=1, max_size=4), st.integers(0, 10**9), max_size=40),
     world_size=st.integers(1, 9),

@@ -11,7 +11,12 @@ from shardline.artifacts.checkpoint import (
     list_checkpoints,
     read_tensors,
 )
-from shardline.errors import IntegrityError, NotFiniteError, TrainingError
+from shardline.errors import (
+    IntegrityError,
+    NotFiniteError,
+    StoreUnavailableError,
+    TrainingError,
+)
 from shardline.store import open_store
 from shardline.training.exchange import Alone
 from shardline.training.resume import restore_newest
@@ -131,3 +136,31 @@ def test_restore_takes_what_a_group_that_was_given_up_on_commits_meanwhile(store
 
 def test_restore_without_checkpoints_finds_none(store):
     assert restore_newest(store, "r", Alone()) is None
+
+
+def test_retention_removes_broken_off_commits_that_nobody_will_complete(store, tmp_path):
+    broken = []
+    for step in (2, 4, 6, 8):
+        commit(store, step)
+        broken.append(f"{manifest(step + 1).key}/tensors-0123456789abcdef.safetensors")
+        store.write(broken[-1], b"half")
+    (tmp_path / manifest(2).key / ".partial-1-ab").write_bytes(b"left by a killed process")
+    commit(store, 10, keep=2)
+    assert [c.step for c in list_checkpoints(store, "r")] == [8, 10]
+    left = {path.parent.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert left - {".shardline"} == {"step-00000008", "step-00000009", "step-00000010"}
+
+
+def test_retention_of_a_store_that_fails_waits_for_the_next_commit(store, monkeypatch, caplog):
+    commit(store, 2)
+
+    def down(*_):
+        raise StoreUnavailableError("s3://bucket/root answered 503; run it again.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("shardline.training.commit.delete_checkpoints", down)
+        commit(store, 4, keep=1)
+    assert "old checkpoints could not be removed: s3://bucket/root answered 503" in caplog.text
+    assert [c.step for c in list_checkpoints(store, "r")] == [2, 4]
+    commit(store, 6, keep=1)
+    assert [c.step for c in list_checkpoints(store, "r")] == [6]
