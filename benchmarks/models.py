@@ -21,12 +21,11 @@ def mlp(features: Any, size: str = "77k", steps_per_execution: int = 1) -> keras
     return _compiled(features, x, steps_per_execution)
 
 
-def conv(features: Any, filters: int = 24, steps_per_execution: int = 1) -> keras.Model:
+def conv(features: Any, filters: int = 16, steps_per_execution: int = 1) -> keras.Model:
     """A small convolutional net: much to compute, few gradients to exchange."""
     x = keras.layers.Rescaling(1 / 255)(features["image"].input)
     for depth in (1, 2):
         x = keras.layers.Conv2D(filters * depth, 3, activation="relu", padding="same")(x)
-        x = keras.layers.LayerNormalization()(x)
         x = keras.layers.MaxPooling2D()(x)
     x = keras.layers.Flatten()(x)
     return _compiled(features, x, steps_per_execution)

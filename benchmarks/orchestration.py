@@ -24,7 +24,7 @@ from rig import (
 import shardline
 from shardline.cluster.session import session
 
-GLOBAL_BATCH = 128
+GLOBAL_BATCH = 64
 SKIPPED_STEPS = 10
 
 
@@ -46,7 +46,7 @@ def main() -> None:
                 run=run,
                 workers=2,
                 global_batch=GLOBAL_BATCH,
-                epochs=6,
+                epochs=3,
                 callbacks=stamped(folder / run),
             )
             return spec, folder / run

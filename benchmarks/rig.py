@@ -150,25 +150,31 @@ def show_ratio(name: str, ours: Sequence[float], theirs: Sequence[float]) -> Non
 _listeners: list[Any] = []
 
 
-def _listen() -> tuple[str, int]:
+def _listen() -> list[tuple[str, int]]:
+    """Open a port for the training thread's ring and one for the background thread's."""
     from shardline.training.ring import Listener
 
-    _listeners.append(Listener("127.0.0.1"))
-    return _listeners[-1].address
+    _listeners[:] = [Listener("127.0.0.1") for _ in range(2)]
+    return [listener.address for listener in _listeners]
 
 
 def _train_joined(
-    spec: shardline.Spec, rank: int, addresses: list[tuple[str, int]], token: bytes
+    spec: shardline.Spec, rank: int, addresses: list[list[tuple[str, int]]], token: bytes
 ) -> None:
     from shardline.training.exchange import join
     from shardline.training.ring import TcpRing
 
-    join(TcpRing(rank, addresses=addresses, listener=_listeners.pop(), token=token))
+    rings = [
+        TcpRing(rank, addresses=list(of_ring), listener=listener, token=token)
+        for of_ring, listener in zip(zip(*addresses, strict=True), _listeners, strict=True)
+    ]
+    join(*rings)
     _train_alone(spec)
 
 
 def _train_alone(spec: shardline.Spec) -> None:
-    from shardline.training.worker import WorkerTask, train_worker
+    from shardline.training.task import WorkerTask
+    from shardline.training.worker import train_worker
 
     dataset = load_dataset(open_store(spec.store), spec.name)
     outcome = train_worker({"task": WorkerTask(spec, dataset, collect_code(spec))})

@@ -22,7 +22,7 @@ from rig import (
     steps_per_s,
 )
 
-LOCAL_BATCH = 64
+LOCAL_BATCH = 32
 SKIPPED_STEPS = 5
 
 
@@ -44,7 +44,7 @@ def main() -> None:
                 run=run,
                 workers=2,
                 global_batch=2 * LOCAL_BATCH,
-                epochs=2,
+                epochs=1,
                 callbacks=stamped(folder / run),
             )
             processes.together(spec)
@@ -60,6 +60,7 @@ def main() -> None:
                         builder="models:conv",
                         run=name,
                         global_batch=LOCAL_BATCH,
+                        epochs=1,
                         callbacks=stamped(folder / name),
                     )
                     for name in names
