@@ -85,18 +85,18 @@ class HandStarted:
 
     def together(self, spec: shardline.Spec) -> None:
         """Train one model on both, connected by the ring."""
-        listening = [pool.submit(_listen) for pool in self._pools]
+        listening = [pool.submit(listen) for pool in self._pools]
         addresses = [future.result() for future in listening]
         token = secrets.token_bytes(32)
         self._wait(
-            pool.submit(_train_joined, spec, rank, addresses, token)
+            pool.submit(train_joined, spec, rank, addresses, token)
             for rank, pool in enumerate(self._pools)
         )
 
     def apart(self, specs: Sequence[shardline.Spec]) -> None:
         """Train a model on each at the same time, with no exchange."""
         self._wait(
-            pool.submit(_train_alone, spec) for pool, spec in zip(self._pools, specs, strict=True)
+            pool.submit(train_alone, spec) for pool, spec in zip(self._pools, specs, strict=True)
         )
 
     def close(self) -> None:
@@ -150,7 +150,7 @@ def show_ratio(name: str, ours: Sequence[float], theirs: Sequence[float]) -> Non
 _listeners: list[Any] = []
 
 
-def _listen() -> list[tuple[str, int]]:
+def listen() -> list[tuple[str, int]]:
     """Open a port for the training thread's ring and one for the background thread's."""
     from shardline.training.ring import Listener
 
@@ -158,7 +158,7 @@ def _listen() -> list[tuple[str, int]]:
     return [listener.address for listener in _listeners]
 
 
-def _train_joined(
+def train_joined(
     spec: shardline.Spec, rank: int, addresses: list[list[tuple[str, int]]], token: bytes
 ) -> None:
     from shardline.training.exchange import join
@@ -169,10 +169,10 @@ def _train_joined(
         for of_ring, listener in zip(zip(*addresses, strict=True), _listeners, strict=True)
     ]
     join(*rings)
-    _train_alone(spec)
+    train_alone(spec)
 
 
-def _train_alone(spec: shardline.Spec) -> None:
+def train_alone(spec: shardline.Spec) -> None:
     from shardline.training.task import WorkerTask
     from shardline.training.worker import train_worker
 
