@@ -59,7 +59,6 @@ def noted_line(folder: Path, run: str, **overrides):
     options = {
         "train.run": run,
         "train.checkpoint.every_steps": 5,
-        "train.checkpoint.keep": 100,
         "train.epochs": 2,
         "model.params.log": str(folder / f"{run}.log"),
         "model.params.slow_while": str(folder / f"{run}.slow"),
@@ -115,7 +114,7 @@ def wait_until(condition, *, what: str):
     deadline_s = time.monotonic() + DEADLINE_S
     while not (found := condition()):
         assert time.monotonic() < deadline_s, f"waited in vain for {what}"
-        time.sleep(0.02)
+        time.sleep(0.1)
     return found
 
 

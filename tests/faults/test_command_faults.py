@@ -63,7 +63,6 @@ def test_command_and_head_killed_in_turn_end_as_if_nothing_had_happened(tmp_path
     slow.touch()
     settings = {"model.params.log": log, "model.params.slow_while": slow, **OPTIONS}
     settings |= {"train.run": "hit", "train.checkpoint.every_steps": 5}
-    settings |= {"train.checkpoint.keep": 100}
     options = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     train = ["train", tmp_path / "toy.yaml", *options]
 
