@@ -4,7 +4,7 @@ Those of all Keras metrics may: sums, counts, confusion matrices. One that keeps
 and its figure over all rows cannot be had from the figures of the workers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -15,29 +15,27 @@ from shardline.errors import ModelError
 TOLERANCE = 1e-3
 
 
-def refuse_unaddable(model: Any, batches: Any) -> None:
+def refuse_unaddable(model: Any, batches: Iterable[Any]) -> None:
     """Refuse metrics of the user's own whose state over all rows is not the sum of the parts.
 
-    Evaluates two batches, each alone and one after the other. Does nothing when all metrics are
-    Keras's.
+    Evaluates a batch once and then twice over. Does nothing when all metrics are Keras's.
 
     Args:
         model: Compiled and built.
-        batches: Iterable of (features, label); only asked when it is needed.
+        batches: Of (features, label); the first one is taken when it is needed.
 
     Raises:
-        ModelError: A state after both batches is not the sum of the states after each.
+        ModelError: A state after the batch came twice is not twice the state after it came once.
     """
     if not any(_has_own_update(metric) for metric in _metrics_of(model)):
         return
-    first, second = (batch for batch, _ in zip(batches, range(2), strict=False))
-    alone = [_states_after(model, [batch]) for batch in (first, second)]
-    both = _states_after(model, [first, second])
+    batch = next(iter(batches))
+    once, twice = (_states_after(model, batch, times) for times in (1, 2))
     model.reset_metrics()
     for metric in filter(_has_own_update, _metrics_of(model)):
         for variable in metric.variables:
-            parts = [states[id(variable)] for states in alone]
-            if not np.allclose(both[id(variable)], sum(parts), rtol=TOLERANCE, atol=TOLERANCE):
+            expected = 2.0 * once[id(variable)]
+            if not np.allclose(twice[id(variable)], expected, rtol=TOLERANCE, equal_nan=True):
                 raise ModelError(
                     f"metric {metric.name!r} keeps a state, {variable.name!r}, that is not a sum "
                     "over rows, so it cannot be combined over workers; keep sums and counts and "
@@ -58,9 +56,9 @@ def _has_own_update(metric: Any) -> bool:
     return not type(metric).update_state.__module__.startswith("keras.")
 
 
-def _states_after(model: Any, batches: Sequence[Any]) -> dict[int, Any]:
+def _states_after(model: Any, batch: Any, times: int) -> dict[int, Any]:
     """States of all metrics by identity of their variables."""
     model.reset_metrics()
-    for batch in batches:
+    for _ in range(times):
         model.test_step(batch)
     return {id(variable): np.array(variable.value) for variable in model.metrics_variables}

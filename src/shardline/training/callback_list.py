@@ -44,8 +44,10 @@ def callback_list(
     train = task.spec.train
     own = make_callbacks(train.callbacks, task.code)
     record.user_callbacks = UserCallbacks(own, exchange=exchange, states=start.callbacks)
+    lanes = record.order.worker_lanes(exchange.rank, exchange.world_size)
+    share = len(lanes) / record.order.num_lanes
     return [
-        *([GlobalMetrics(exchange)] if exchange.world_size > 1 else []),
+        *([GlobalMetrics(exchange, share=share)] if exchange.world_size > 1 else []),
         RefuseNotFinite(guard, order=record.order, start=start.cursor),
         *own,
         record.user_callbacks,

@@ -22,10 +22,12 @@ class GlobalMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # keras sh
 
     Args:
         exchange: Connects the workers.
+        share: This rank's part of a global batch.
     """
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, *, share: float = 1.0) -> None:
         super().__init__()
+        self._share = share
         self._exchange = exchange
         self._step_logs: Logs = {}
         self._train: Logs = {}
@@ -75,8 +77,8 @@ class GlobalMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # keras sh
         ]
         total, count, differing = self._exchange.all_reduce(
             [
-                np.array([local.get(name, 0.0) for name in names]),
-                np.array([name in local for name in names], dtype=np.float64),
+                self._share * np.array([local.get(name, 0.0) for name in names]),
+                self._share * np.array([name in local for name in names], dtype=np.float64),
                 np.array(plain, dtype=np.float64),
             ]
         )

@@ -137,6 +137,7 @@ def _connected_model(
 
 def _streams(task: WorkerTask, model: Any, exchange: Exchange) -> tuple[TrainStream, Any]:
     """This worker's training batches and, where the split has rows, its validation data."""
+    from shardline.training.additivity import refuse_unaddable
     from shardline.training.class_weights import class_weights
 
     train, dataset = task.spec.train, task.dataset
@@ -148,6 +149,8 @@ def _streams(task: WorkerTask, model: Any, exchange: Exchange) -> tuple[TrainStr
     }
     stream = TrainStream(dataset, train_order(task.spec, dataset), **place)
     stream.class_weights = class_weights(train, dataset.columns.label, stream.labels, exchange)
+    if exchange.world_size > 1:
+        refuse_unaddable(model, stream.dataset(Cursor(epoch=0, step=0), stop_epoch=1))
     local_batch = train.global_batch // exchange.world_size
     return stream, validation_stream(dataset, batch_rows=local_batch, **place)
 
