@@ -20,6 +20,7 @@ from shardline.store import Store
 from shardline.training.exchange import Exchange, joined, joined_background, leave
 from shardline.training.failures import naming_the_step, restart_without_blame
 from shardline.training.fitting import fit
+from shardline.training.memory import keep_freed_memory
 from shardline.training.resume import Restored, restore_newest
 from shardline.training.run import run_identity
 from shardline.training.stopping import StopRequested, stoppable
@@ -59,6 +60,7 @@ def train_worker(config: dict[str, WorkerTask]) -> Outcome:
 
 
 def _train(task: WorkerTask, exchange: Exchange) -> Outcome:
+    keep_freed_memory()
     _limit_threads(task.spec.train.cpus_per_worker)
     from shardline.training.callback_list import callback_list
     from shardline.training.callbacks import Record
