@@ -1,11 +1,10 @@
 """The command, and the Ray under it, killed: the same command finishes the run, bit for bit."""
 
-import os
-import re
 import signal
 import subprocess
 import uuid
 
+import ray  # noqa: F401  # psutil comes inside Ray
 from tests.e2e.commands import SHARDLINE, environment, processes_with, run_process
 from tests.faults.runs import (
     DEADLINE_S,
@@ -34,20 +33,24 @@ class Command:
     """`shardline train` and every process it starts."""
 
     def __init__(self, *arguments):
-        self._mark = f"TEST_MARK={uuid.uuid4().hex}"
+        mark = uuid.uuid4().hex
+        self._mark = f"TEST_MARK={mark}"
         self.process = subprocess.Popen(
             [*SHARDLINE, *map(str, arguments)],
-            env=environment(**dict([self._mark.split("=")])),
+            # Ray gives a lost head a minute to come back.
+            env=environment(TEST_MARK=mark, RAY_gcs_rpc_server_reconnect_timeout_s="3"),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def pid_of(self, pattern):
-        """The one process whose command line matches."""
-        lines = processes_with(self._mark).items()
-        (found,) = [pid for pid, line in lines if re.search(pattern, line)]
-        return found
+    def kill_head(self):
+        """SIGKILL for the control service of its Ray."""
+        import psutil
+
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        (head,) = [child for child in children if child.name() == "gcs_server"]
+        head.kill()
 
     def end(self):
         """Exit code and last words; nothing is left running."""
@@ -90,7 +93,7 @@ def test_command_and_head_killed_in_turn_end_as_if_nothing_had_happened(tmp_path
 
     beheaded = Command(*train)
     beyond(beheaded, committed)
-    os.kill(beheaded.pid_of("gcs_server"), signal.SIGKILL)
+    beheaded.kill_head()
     assert beheaded.end()[0] != 0
 
     slow.unlink()

@@ -18,6 +18,7 @@ from shardline.errors import (
 from shardline.progress import Progress
 from shardline.spec import Spec
 from shardline.store import Store
+from shardline.training.incidents import TellIncidents
 from shardline.training.mlflow_log import mlflow_log
 from shardline.training.run import begin_run, discard_run
 from shardline.training.task import WorkerTask
@@ -70,7 +71,8 @@ def train_model(
         _check_resources(spec)
         watch = Watch(store, spec, steps_per_epoch=order.steps_per_epoch, progress=progress)
         log = mlflow_log(store, task)
-        with watching(watch, *([log] if log else [])):
+        incidents = TellIncidents(store, spec.run_name)
+        with watching(watch, incidents, *([log] if log else [])):
             outcome = _run(task, store, progress)
         for remark in outcome.remarks:
             logger.warning(remark)

@@ -5,13 +5,13 @@ import os
 import time
 from typing import Any
 
-import orjson
 import ray
 from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 
 from shardline.cluster.resources import draining_nodes
 from shardline.store import Store
 from shardline.training.failures import sentence_of
+from shardline.training.incidents import write_incidents
 from shardline.training.stopping import STOP_GRACE_S, request_stop, stop_training
 
 DRAIN_POLL_S = 2.0
@@ -52,12 +52,16 @@ class Oversight(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc] 
     def after_worker_group_poll_status(self, worker_group_status: Any) -> None:
         """Tell of failed workers, or look for nodes that are about to leave."""
         errors = worker_group_status.errors
-        if errors:
-            if not self._told:
+        try:
+            if errors and not self._told:
                 self._tell(errors)
-        elif time.monotonic() - self._looked_s >= DRAIN_POLL_S:
-            self._looked_s = time.monotonic()
-            self._stop_before_drain()
+            elif not errors and time.monotonic() - self._looked_s >= DRAIN_POLL_S:
+                self._looked_s = time.monotonic()
+                self._stop_before_drain()
+        except Exception:
+            # The boundary: a store or a control service that does not answer for a moment must
+            # not end a run, which is what Ray makes of an error in a callback.
+            logger.warning("could not look after the workers", exc_info=True)
 
     def before_worker_group_abort(self, worker_group_context: Any) -> None:
         """The driver was interrupted: let the workers commit their last step."""
@@ -75,12 +79,7 @@ class Oversight(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc] 
         told = "; ".join(f"rank {rank}: {sentence_of(error)}" for rank, error in errors.items())
         logger.warning("the workers stopped: %s", told)
         self._incidents.append(told)
-        Store(self._store_uri).write(incidents_key(self._run), orjson.dumps(self._incidents))
-
-
-def incidents_key(run: str) -> str:
-    """Where a run says what stopped its workers, one sentence per restart."""
-    return f"runs/{run}/incidents.json"
+        write_incidents(Store(self._store_uri), self._run, self._incidents)
 
 
 def stop_group(worker_group: Any, reason: str) -> None:
