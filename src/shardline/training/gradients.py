@@ -82,6 +82,8 @@ class RingSums:
 
     def mean(self, gradients: Sequence[Any]) -> list[Any]:
         """Weighted sums, in buckets that are exchanged while the backward pass goes on."""
+        import tensorflow as tf
+
         addends = self._share.of_addends(gradients)
         sizes = [(gradient.shape.num_elements() or 0) for gradient in addends]
         buckets = plan_buckets(
@@ -89,7 +91,10 @@ class RingSums:
             [gradient.dtype.name for gradient in addends],
         )
         found = [[addends[index] for index in bucket] for bucket in buckets]
-        means = [_host_call(self._sum, found[0])] if len(buckets) == 1 else self._overlapped(found)
+        if tf.executing_eagerly() or len(buckets) == 1:
+            means = [_host_call(self._sum, bucket) for bucket in found]
+        else:
+            means = self._overlapped(found)
         result = list(addends)
         for bucket, values in zip(buckets, means, strict=True):
             for index, value in zip(bucket, values, strict=True):
@@ -176,6 +181,8 @@ def _agree_on_shares(ring: TcpRing, weight: float) -> _Share:
 def _host_call(call: Callable[[Sequence[Any]], list[Any]], tensors: Sequence[Any]) -> list[Any]:
     import tensorflow as tf
 
+    if tf.executing_eagerly():
+        return [tf.convert_to_tensor(result) for result in call([t.numpy() for t in tensors])]
     results = tf.numpy_function(lambda *arrays: call(arrays), tensors, [t.dtype for t in tensors])
     for tensor, result in zip(tensors, results, strict=True):
         result.set_shape(tensor.shape)
