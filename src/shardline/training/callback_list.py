@@ -15,7 +15,7 @@ from shardline.training.guard import GradientGuard, RefuseNotFinite
 from shardline.training.halting import StopTogether
 from shardline.training.metrics import GlobalMetrics
 from shardline.training.task import WorkerTask
-from shardline.training.user_callbacks import UserCallbacks, make_callbacks
+from shardline.training.user_callbacks import CheckMonitors, UserCallbacks, make_callbacks
 
 
 def callback_list(
@@ -49,6 +49,7 @@ def callback_list(
     return [
         *([GlobalMetrics(exchange, share=share)] if exchange.world_size > 1 else []),
         RefuseNotFinite(guard, order=record.order, start=start.cursor),
+        CheckMonitors(own),
         *own,
         record.user_callbacks,
         record,

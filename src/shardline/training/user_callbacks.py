@@ -17,7 +17,11 @@ from shardline.training.exchange import Exchange
 
 State = dict[str, Any]
 
-_KERAS_OWN = frozenset(vars(keras.callbacks.Callback()))
+_KERAS_OWN = frozenset(vars(keras.callbacks.Callback())) | {
+    # Its sign is turned when the first epoch ends, once in each process (keras 3.15,
+    # `callbacks/monitor_callback.py`); a restored one would be turned back.
+    "min_delta",
+}
 
 
 def make_callbacks(specs: Sequence[CallbackSpec], code: ModelCode) -> list[Any]:
@@ -28,6 +32,32 @@ def make_callbacks(specs: Sequence[CallbackSpec], code: ModelCode) -> list[Any]:
         ModelError: The user's module does not import.
     """
     return [_made(spec, code) for spec in specs]
+
+
+class CheckMonitors(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no types
+    """Refuses callbacks that watch nothing, which Keras only warns of; must come before them.
+
+    Args:
+        callbacks: The user's.
+    """
+
+    def __init__(self, callbacks: Sequence[Any]) -> None:
+        super().__init__()
+        self._callbacks = callbacks
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Look at what an epoch's logs hold.
+
+        Raises:
+            SpecError: A callback monitors something else.
+        """
+        for callback in self._callbacks:
+            watched = getattr(callback, "monitor", None)
+            if isinstance(watched, str) and watched not in (logs or {}):
+                raise SpecError(
+                    f"train.callbacks: {type(callback).__name__} monitors {watched!r}, which is "
+                    f"not among the logs of an epoch; use one of {', '.join(sorted(logs or {}))}."
+                )
 
 
 class UserCallbacks(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no types
@@ -75,14 +105,7 @@ class UserCallbacks(keras.callbacks.Callback):  # type: ignore[misc]  # keras sh
             self._agree()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Refuse a callback that watches nothing; see whether training is to end."""
-        for callback in self._callbacks:
-            watched = getattr(callback, "monitor", None)
-            if isinstance(watched, str) and watched not in (logs or {}):
-                raise SpecError(
-                    f"train.callbacks: {type(callback).__name__} monitors {watched!r}, which is "
-                    f"not among the logs of an epoch; use one of {', '.join(sorted(logs or {}))}."
-                )
+        """See whether training is to end."""
         if self._callbacks:
             self._agree()
         self.stopped = bool(self.model.stop_training)
