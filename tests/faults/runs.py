@@ -2,13 +2,14 @@
 
 import time
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import orjson
 from tests.lines import classifier_line
 
-from shardline.artifacts.checkpoint import find_checkpoint, list_checkpoints, read_tensors
+from shardline.artifacts.checkpoint import find_checkpoint, read_tensors
 from shardline.data.manifest import load_dataset
 from shardline.model.code import collect_code
 from shardline.spec import load_spec
@@ -80,13 +81,19 @@ def rows_by_step(log: Path) -> dict[int, set[str]]:
     return rows
 
 
-def rows_fed(log: Path) -> Counter[int]:
-    """How many rows were fed to all processes at each step, repeated steps included."""
+def rows_fed(log: Path, to: Collection[int] = ()) -> Counter[int]:
+    """How many rows were fed at each step, to some processes or to all; repeated steps too."""
     fed: Counter[int] = Counter()
     for line in _lines(log):
-        _, step, *values = line.split()
-        fed[int(step)] += len(values)
+        pid, step, *values = line.split()
+        if not to or int(pid) in to:
+            fed[int(step)] += len(values)
     return fed
+
+
+def steps_seen(log: Path) -> int:
+    """The highest step that a process took."""
+    return max(rows_fed(log), default=0)
 
 
 def steps_taken(log: Path) -> list[int]:
@@ -118,12 +125,6 @@ def wait_until(condition, *, what: str):
     return found
 
 
-def checkpoint_inside_epoch(spec):
-    """The newest checkpoint, once there is one inside an epoch."""
-    found = list_checkpoints(Store(spec.store), spec.run_name)
-    return found[-1] if found and found[-1].cursor.step else None
-
-
 def assert_same_end(spec, expected, *, atol=0.0):
     """Final weights, optimizer and epochs of two runs; bit for bit unless told otherwise."""
     store = Store(spec.store)
@@ -139,4 +140,5 @@ def assert_same_end(spec, expected, *, atol=0.0):
 
 
 def _lines(log: Path) -> list[str]:
-    return [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    text = log.read_text() if log.exists() else ""
+    return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]

@@ -1,4 +1,4 @@
-"""Nodes that join, are drained and are lost while an elastic run goes on."""
+"""Nodes join, are drained and are lost while an elastic run goes on; at last the command is."""
 
 import os
 import shutil
@@ -108,7 +108,8 @@ def test_elastic_run_follows_nodes_and_ends_as_if_there_had_been_one(tmp_path):
     with Nodes(tmp_path / "state") as nodes:
         first = nodes.add()
         options = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-        command = nodes.run(TRAIN, "train", tmp_path / "toy.yaml", *options)
+        train = (TRAIN, "train", tmp_path / "toy.yaml", *options)
+        command = nodes.run(*train)
 
         def is_of(world_size):
             assert command.poll() is None, command.stderr.read()
@@ -127,9 +128,13 @@ def test_elastic_run_follows_nodes_and_ends_as_if_there_had_been_one(tmp_path):
         assert {rows for _, rows in whole_steps} == {16}, "up to here no step was taken twice"
         nodes.kill(first)
         wait_until(lambda: is_of(1), what="a worker alone")
+        command.kill()
+        command.wait()
+
         slow.unlink()
-        _, err = command.communicate(timeout=DEADLINE_S)
-        assert command.returncode == 0, err
+        again = nodes.run(*train)
+        _, err = again.communicate(timeout=DEADLINE_S)
+        assert again.returncode == 0, err
 
     expected = undisturbed(tmp_path, **{"train.epochs": OPTIONS["train.epochs"]})
     assert_same_end(spec, expected, atol=1e-4)

@@ -1,4 +1,4 @@
-"""A worker killed, stopped or told to go: the run ends as if nothing had happened."""
+"""Workers killed, stopped and told to go: the run ends as if nothing had happened."""
 
 import os
 import signal
@@ -8,82 +8,58 @@ from pathlib import Path
 import pytest
 from tests.faults.runs import (
     assert_same_end,
-    checkpoint_inside_epoch,
     incidents,
     noted_line,
     pids,
     rows_by_step,
-    steps_taken,
+    rows_fed,
+    steps_seen,
     wait_until,
 )
 from tests.lines import prepared, trained
 
-pytestmark = pytest.mark.usefixtures("ray_session")
-
 WORKERS = 2
+OPTIONS = {"train.workers": WORKERS, "train.epochs": 4, "train.stall_timeout_s": 8}
 
 
-@pytest.fixture(scope="module")
-def calm(ray_session, tmp_path_factory):
-    """A run that nothing happened to, and its folder."""
-    folder = tmp_path_factory.mktemp("faults")
-    spec = noted_line(folder, "calm", **{"train.workers": WORKERS})
-    prepared(spec)
-    trained(spec)
-    return folder, spec
-
-
-def hit(folder, run, fault, **overrides):
-    """A run whose worker `fault(pid)` happens to after its first checkpoint; its log."""
-    spec = noted_line(folder, run, **{"train.workers": WORKERS}, **overrides)
-    log, slow = folder / f"{run}.log", folder / f"{run}.slow"
+@pytest.mark.usefixtures("ray_session")
+def test_workers_killed_stopped_and_told_to_go_leave_no_trace_in_the_result(tmp_path):
+    calm = noted_line(tmp_path, "calm", **OPTIONS)
+    prepared(calm)
+    trained(calm)
+    # Only being killed and being stopped are failures.
+    spec = noted_line(tmp_path, "hit", **OPTIONS, **{"train.max_failures": 2})
+    log, slow = tmp_path / "hit.log", tmp_path / "hit.slow"
     slow.touch()
-    fired = []
+    struck = []
 
     def strike():
-        wait_until(lambda: checkpoint_inside_epoch(spec), what="a checkpoint inside an epoch")
-        pid = pids(log)[-1]
-        fault(pid)
-        fired.append(pid)
+        for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP):
+            group = (len(struck) + 1) * WORKERS
+            steps = 7 * (len(struck) + 1)  # there is a checkpoint since the last fault
+            wait_until(lambda: len(pids(log)) == group and steps_seen(log) >= steps, what=number)  # noqa: B023
+            os.kill(pids(log)[-1], number)
+            struck.append(pids(log)[-1])
         slow.unlink()
 
     striker = threading.Thread(target=strike)
     striker.start()
     trained(spec)
     striker.join()
-    assert len(fired) == 1, "the fault never fired"
-    assert len(pids(log)) == 2 * WORKERS, "the group was restarted once"
-    return spec, log, fired[0]
 
-
-def test_worker_killed_mid_epoch_leaves_no_trace_in_the_result(calm):
-    folder, expected = calm
-    spec, log, _ = hit(folder, "killed", lambda pid: os.kill(pid, signal.SIGKILL))
-    assert_same_end(spec, expected)
-    assert rows_by_step(log) == rows_by_step(folder / "calm.log")
-    assert len(incidents(spec)) == 1
-
-
-def test_worker_stopped_is_noticed_named_and_replaced(calm):
-    folder, expected = calm
-    spec, log, pid = hit(
-        folder, "stopped", lambda pid: os.kill(pid, signal.SIGSTOP),
-        **{"train.stall_timeout_s": 8},
-    )  # fmt: skip
-    assert_same_end(spec, expected)
-    assert rows_by_step(log) == rows_by_step(folder / "calm.log")
-    (told,) = incidents(spec)
-    assert "at step" in told
-    assert "rank" in told
-    assert not Path(f"/proc/{pid}").exists(), "the stopped process still holds its memory"
-
-
-def test_worker_told_to_go_commits_its_step_and_no_step_is_taken_twice(calm):
-    folder, expected = calm
-    spec, log, _ = hit(
-        folder, "told", lambda pid: os.kill(pid, signal.SIGTERM),
-        **{"train.max_failures": 0},
-    )  # fmt: skip
-    assert_same_end(spec, expected)
-    assert steps_taken(log) == steps_taken(folder / "calm.log")
-    assert "was asked to stop, a worker received SIGTERM" in incidents(spec)[0]
+    assert len(struck) == 3, "a fault never fired"
+    assert len(pids(log)) == 4 * WORKERS, "the group was restarted once for each"
+    assert_same_end(spec, calm)
+    assert rows_by_step(log) == rows_by_step(tmp_path / "calm.log")
+    told, killed, stopped = incidents(spec)
+    assert "was asked to stop, a worker received SIGTERM; the run is committed up to step" in told
+    assert "rank" in killed
+    assert "at step" in stopped
+    assert "connected but silent" in stopped
+    assert not Path(f"/proc/{struck[2]}").exists(), "the stopped process holds on to its memory"
+    first = pids(log)[:WORKERS]
+    before = rows_fed(log, first)
+    assert set(before.values()) == {16}
+    assert min(rows_fed(log, pids(log)[WORKERS : 2 * WORKERS])) == max(before) + 1, (
+        "the group that was told to go committed its last step"
+    )
