@@ -46,13 +46,14 @@ def callback_list(
     record.user_callbacks = UserCallbacks(own, exchange=exchange, states=start.callbacks)
     lanes = record.order.worker_lanes(exchange.rank, exchange.world_size)
     share = len(lanes) / record.order.num_lanes
+    stop = StopTogether(exchange, record, stop_epoch=train.epochs)
     return [
         *([GlobalMetrics(exchange, share=share)] if exchange.world_size > 1 else []),
-        RefuseNotFinite(guard, order=record.order, start=start.cursor),
+        RefuseNotFinite(guard, order=record.order, start=start.cursor, report=stop.report),
         CheckMonitors(own),
         *own,
         record.user_callbacks,
         record,
         *journal,
-        StopTogether(exchange, record, stop_epoch=train.epochs),
+        stop,
     ]

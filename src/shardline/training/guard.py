@@ -1,7 +1,7 @@
 """Stops a run whose loss or gradients are no longer finite, before anything of it is committed."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -64,10 +64,20 @@ class RefuseNotFinite(keras.callbacks.Callback):  # type: ignore[misc]  # keras 
         guard: Watches the gradients.
         order: Tells which rows the step took.
         start: Where training continues.
+        report: Takes a loss that is not finite: other ranks have not seen it. Averaged gradients
+            are the same on all.
     """
 
-    def __init__(self, guard: GradientGuard, *, order: Order, start: Cursor) -> None:
+    def __init__(
+        self,
+        guard: GradientGuard,
+        *,
+        order: Order,
+        start: Cursor,
+        report: Callable[[NotFiniteError], None],
+    ) -> None:
         super().__init__()
+        self._report = report
         self._guard = guard
         self._order = order
         self._first_step = start.step
@@ -85,7 +95,7 @@ class RefuseNotFinite(keras.callbacks.Callback):  # type: ignore[misc]  # keras 
         """Look at what the step left.
 
         Raises:
-            NotFiniteError: Loss or gradients are not finite.
+            NotFiniteError: Gradients are not finite.
         """
         end = self._first_step + batch + 1
         steps_since = self._guard.steps_since()
@@ -94,7 +104,8 @@ class RefuseNotFinite(keras.callbacks.Callback):  # type: ignore[misc]  # keras 
             raise not_finite("gradients", self._order, at)
         # A running mean: once not finite, it stays so until the epoch ends.
         if not math.isfinite((logs or {}).get("loss", 0.0)):
-            raise not_finite("loss", self._order, Cursor(epoch=self._epoch, step=end - 1))
+            at = Cursor(epoch=self._epoch, step=end - 1)
+            self._report(not_finite("loss", self._order, at))
 
 
 def not_finite(what: str, order: Order, at: Cursor) -> NotFiniteError:

@@ -1,11 +1,12 @@
 """The Keras callback that ends training after the same step on all ranks when one was asked to."""
 
-import struct
 import time
 from typing import Any, Protocol
 
 import keras
+import orjson
 
+from shardline.errors import NotFiniteError
 from shardline.training.exchange import Exchange
 from shardline.training.stopping import StopRequested, note_step, stop_reason
 
@@ -45,6 +46,13 @@ class StopTogether(keras.callbacks.Callback):  # type: ignore[misc]  # keras shi
         self._calls = 0
         self._next_call = 1
         self._asked_s = time.monotonic()
+        self._divergence = ""
+
+    def report(self, divergence: NotFiniteError) -> None:
+        """End training on all ranks, without a checkpoint, for what this one alone has seen."""
+        if self._exchange.world_size == 1:
+            raise divergence
+        self._divergence = self._divergence or divergence.message
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Ask when it is time."""
@@ -54,21 +62,21 @@ class StopTogether(keras.callbacks.Callback):  # type: ignore[misc]  # keras shi
             self._ask()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Ask, unless training is over."""
-        if epoch + 1 < self._stop_epoch:
-            self._ask()
+        """Ask; after the last epoch, only whether it diverged."""
+        self._ask(over=epoch + 1 == self._stop_epoch)
 
-    def _ask(self) -> None:
-        steps = self._steps_until_next()
-        message = struct.pack("<I", steps) + stop_reason().encode()
-        answers = self._exchange.all_gather(message)
-        (steps,) = struct.unpack_from("<I", answers[0])
-        self._calls, self._next_call, self._asked_s = 0, steps, time.monotonic()
-        reasons = [(rank, answer[4:].decode()) for rank, answer in enumerate(answers) if answer[4:]]
-        if reasons and self._record.save_now():
+    def _ask(self, *, over: bool = False) -> None:
+        message = orjson.dumps([self._steps_until_next(), stop_reason(), self._divergence])
+        answers = [orjson.loads(answer) for answer in self._exchange.all_gather(message)]
+        self._calls, self._next_call, self._asked_s = 0, answers[0][0], time.monotonic()
+        for _, _, divergence in answers:
+            if divergence:
+                raise NotFiniteError(divergence)
+        asked = [(rank, reason) for rank, (_, reason, _) in enumerate(answers) if reason]
+        if asked and not over and self._record.save_now():
             # A rank that ends sooner makes Ray end the others, which may still be committing.
             self._exchange.all_gather(b"")
-            rank, reason = reasons[0]
+            rank, reason = asked[0]
             raise StopRequested(
                 f"rank {rank} was asked to stop, {reason}; the run is committed up to step "
                 f"{self._record.global_step} and goes on from there."
