@@ -6,10 +6,12 @@ from tests.lines import classifier_line, prepared
 
 from shardline.artifacts.checkpoint import list_checkpoints, read_tensors
 from shardline.data.batches import read_block
+from shardline.data.manifest import load_dataset
 from shardline.errors import NotFiniteError
 from shardline.model.code import collect_code
 from shardline.spec import load_spec
 from shardline.store import Store
+from shardline.training.exchange import Alone
 from shardline.training.worker import WorkerTask, train_order, train_worker
 
 # One row, told from the others by its value, is poison.
@@ -50,28 +52,39 @@ def build(features, value, kind, steps_per_execution=1, policy="float32"):
 OPTIONS = {"train.checkpoint.every_steps": 5, "train.checkpoint.keep": 100, "train.epochs": 2}
 
 
-def outcome_with(folder, **params):
-    """What training comes to when the row with the largest `a` is poison; and that row."""
+def poisoned_line(folder, **params):
+    """A prepared line where the row with the largest `a` is poison; its overrides and the step."""
     classifier_line(folder, **OPTIONS)
     (folder / "model.py").write_text(BUILDER)
     spec = load_spec(folder / "toy.yaml", overrides=[f"{k}={v}" for k, v in OPTIONS.items()])
     dataset = prepared(spec)
-    store = Store(spec.store)
     rows = dataset.split("train").rows
     column = next(c for c in dataset.columns.features if c.name == "a")
-    block = read_block(store, dataset, "train", rows=(0, rows), columns=[column])
+    block = read_block(Store(spec.store), dataset, "train", rows=(0, rows), columns=[column])
     values = np.asarray(block.take(np.arange(rows))["a"]).ravel()
     row = int(values.argmax())
     settings = {**OPTIONS, "model.params": params | {"value": float(values[row])}}
-    spec = load_spec(folder / "toy.yaml", overrides=[f"{k}={v}" for k, v in settings.items()])
     order = train_order(spec, dataset)
     step = next(
         step
         for step in range(order.steps_per_epoch)
         if row in order.batch_rows(epoch=0, step=step, lanes=range(order.num_lanes))
     )
-    task = WorkerTask(spec, dataset, collect_code(spec))
-    return spec, train_worker({"task": task}).refusal, step, order
+    return settings, order, step
+
+
+def refusal_of(exchange, file, settings):
+    """What training in this process is refused with."""
+    spec = load_spec(file, overrides=[f"{k}={v}" for k, v in settings.items()])
+    dataset = load_dataset(Store(spec.store), spec.name)
+    return train_worker({"task": WorkerTask(spec, dataset, collect_code(spec))}).refusal
+
+
+def sentence(what, order, step):
+    """How the refusal begins."""
+    rows = order.batch_rows(epoch=0, step=step, lanes=range(order.num_lanes))
+    named = ", ".join(map(str, rows[:10]))
+    return f"{what} became NaN or infinite at step {step} (epoch 0), on rows {named}, … (16 in all)"
 
 
 @pytest.mark.parametrize(
@@ -87,18 +100,27 @@ def outcome_with(folder, **params):
 def test_not_finite_step_is_named_with_its_rows_and_nothing_of_it_is_committed(
     tmp_path, params, what
 ):
-    spec, refusal, step, order = outcome_with(tmp_path, **params)
+    settings, order, step = poisoned_line(tmp_path, **params)
+    refusal = refusal_of(Alone(), tmp_path / "toy.yaml", settings)
     assert type(refusal) is NotFiniteError
     assert refusal.exit_code == 1
-    rows = order.batch_rows(epoch=0, step=step, lanes=range(order.num_lanes))
-    named = ", ".join(map(str, rows[:10]))
-    assert refusal.message.startswith(
-        f"{what} became NaN or infinite at step {step} (epoch 0), on rows {named}, … (16 in all) "
-    )
-    store = Store(spec.store)
-    checkpoints = list_checkpoints(store, spec.run_name)
+    assert refusal.message.startswith(sentence(what, order, step))
+    store = Store(f"file://{tmp_path}/store")
+    checkpoints = list_checkpoints(store, "toy")
     assert checkpoints
     assert checkpoints[-1].step <= step
     for checkpoint in checkpoints:
         for name, array in read_tensors(store, checkpoint).items():
             assert np.isfinite(array).all(), name
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_not_finite_on_one_worker_ends_all_with_the_same_sentence(tmp_path, ranks, policy):
+    settings, order, step = poisoned_line(tmp_path, kind="loss", policy=policy)
+    settings |= {"train.workers": 2, "train.checkpoint.every_steps": 100}
+    refusals = ranks.call(refusal_of, tmp_path / "toy.yaml", settings, world_size=2)
+    # With loss scaling, gradients that overflow are no mistake: the loss tells.
+    what = "gradients" if policy == "float32" else "loss"
+    assert {type(refusal) for refusal in refusals} == {NotFiniteError}
+    assert {refusal.message for refusal in refusals} == {refusals[0].message}
+    assert refusals[0].message.startswith(sentence(what, order, step))

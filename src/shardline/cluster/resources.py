@@ -76,17 +76,17 @@ def cluster_nodes() -> list[NodeResources]:
     return [NodeResources(cpus=offer.get("CPU", 0), gpus=offer.get("GPU", 0)) for offer in offers]
 
 
-def free_nodes() -> list[NodeResources]:
-    """What is not in use on nodes that are alive and stay so."""
+def free_nodes() -> dict[str, NodeResources]:
+    """What is not in use on nodes that are alive and stay so, by node id."""
     from ray._private.state import available_resources_per_node
 
     leaving = draining_nodes()
     offers = available_resources_per_node().items()
-    return [
-        NodeResources(cpus=offer.get("CPU", 0), gpus=offer.get("GPU", 0))
+    return {
+        node: NodeResources(cpus=offer.get("CPU", 0), gpus=offer.get("GPU", 0))
         for node, offer in offers
         if node not in leaving
-    ]
+    }
 
 
 def draining_nodes() -> set[str]:

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
@@ -39,7 +39,7 @@ def demand(train: TrainSpec, workers: int) -> Demand:
 
 def wait_for_room(
     wanted: Demand,
-    free: Callable[[], Sequence[NodeResources]],
+    free: Callable[[], Mapping[str, NodeResources]],
     *,
     say: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
@@ -49,7 +49,7 @@ def wait_for_room(
 
     Args:
         wanted: The fewest workers that training starts with.
-        free: What is not in use.
+        free: What is not in use, by node id.
         say: Receives one sentence when the wait is more than a moment.
         clock: In seconds.
         sleep: Lets seconds pass.
@@ -58,7 +58,7 @@ def wait_for_room(
         ResourceError: Others kept the resources for too long.
     """
     began_s, said = clock(), False
-    while (room := room_for(wanted, free())) < wanted.workers:
+    while (room := room_for(wanted, [*free().values()])) < wanted.workers:
         waited_s = clock() - began_s
         lack = (
             f"train.workers asks for {described(wanted)}, and only {room} "

@@ -1,7 +1,8 @@
 """How many workers an elastic run has: what fits between its bounds, as nodes come and go."""
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray.train.v2._internal.execution.scaling_policy import NoopDecision
@@ -16,6 +17,25 @@ POLL_S = 0.5
 def room_for(wanted: Demand, free: Sequence[NodeResources]) -> int:
     """How many of the wanted workers start on what is free, at most all."""
     return min(wanted.workers, sum(workers_on(node, wanted) for node in free))
+
+
+def with_own(
+    free: Mapping[str, NodeResources], own: Mapping[str, int], wanted: Demand
+) -> list[NodeResources]:
+    """What would be free without one's own workers.
+
+    Args:
+        free: What is not in use, by node id; nodes that are gone or going are missing.
+        own: Number of own workers, by node id.
+        wanted: What each worker holds.
+    """
+    return [
+        NodeResources(
+            cpus=offer.cpus + own.get(node, 0) * wanted.cpus_per_worker,
+            gpus=offer.gpus + own.get(node, 0) * wanted.gpus_per_worker,
+        )
+        for node, offer in free.items()
+    ]
 
 
 class Settling:
@@ -51,11 +71,16 @@ class FollowNodes(ElasticScalingPolicy):  # type: ignore[misc]  # ray ships no t
         self._wanted = wanted
         self._settling = Settling()
         self._looked_s = 0.0
+        self._own: Mapping[str, int] = {}
+
+    def before_controller_execute_resize_decision(self, resize_decision: Any) -> None:
+        """A group that has ended holds its resources until the next one is started."""
+        self._own = {}
 
     def make_decision_for_non_running_worker_group(self) -> Any:
         """Start with what fits, once that is the most possible or has settled."""
         self._maybe_send_resource_request()
-        room = room_for(self._wanted, free_nodes())
+        room = room_for(self._wanted, with_own(free_nodes(), self._own, self._wanted))
         highest = self._wanted.workers
         if room >= self.scaling_config.min_workers and self._settling.settled(
             room, highest=highest, now_s=time.monotonic()
@@ -69,11 +94,12 @@ class FollowNodes(ElasticScalingPolicy):  # type: ignore[misc]  # ray ships no t
     ) -> Any:
         """Grow when more fit; a group that lost a node has failed and starts anew by itself."""
         self._maybe_send_resource_request()
+        self._own = Counter(worker.metadata.node_id for worker in worker_group_state.workers)
         now_s = time.monotonic()
         looked_s = max(worker_group_state.start_time, self._looked_s)
         if now_s - looked_s < self.scaling_config.elastic_resize_monitor_interval_s:
             return NoopDecision()
         self._looked_s = now_s
         workers: int = worker_group_state.num_workers
-        room = min(self._wanted.workers, workers + room_for(self._wanted, free_nodes()))
+        room = room_for(self._wanted, with_own(free_nodes(), self._own, self._wanted))
         return self._get_resize_decision(room) if room > workers else NoopDecision()

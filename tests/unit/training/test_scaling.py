@@ -5,7 +5,7 @@ import pytest
 from shardline.cluster.resources import Demand, NodeResources
 from shardline.errors import ResourceError
 from shardline.training.launching import ROOM_TIMEOUT_S, wait_for_room
-from shardline.training.scaling import Settling, room_for
+from shardline.training.scaling import Settling, room_for, with_own
 
 PAIR = Demand(workers=2)
 
@@ -13,6 +13,12 @@ PAIR = Demand(workers=2)
 @pytest.mark.parametrize(("free", "expected"), [([], 0), ([1.5], 1), ([1, 0.5, 1], 2), ([4, 4], 2)])
 def test_room_for_counts_whole_workers_up_to_all(free, expected):
     assert room_for(PAIR, [NodeResources(cpus=cpus) for cpus in free]) == expected
+
+
+def test_with_own_counts_what_a_group_that_ended_still_holds():
+    free = {"stays": NodeResources(cpus=0), "joined": NodeResources(cpus=1)}
+    own = {"stays": 2, "gone": 1}
+    assert with_own(free, own, Demand(4)) == [NodeResources(cpus=2), NodeResources(cpus=1)]
 
 
 def test_settling_takes_the_highest_at_once_and_others_after_a_while():
@@ -38,7 +44,7 @@ class Clock:
         said = []
 
         def free():
-            return [NodeResources(cpus=2 if self.now_s >= free_after_s else 1)]
+            return {"n": NodeResources(cpus=2 if self.now_s >= free_after_s else 1)}
 
         wait_for_room(PAIR, free, say=said.append, clock=lambda: self.now_s, sleep=self.sleep)
         return said
