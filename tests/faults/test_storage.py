@@ -106,6 +106,7 @@ def test_store_that_dies_after_any_request_leaves_the_old_or_the_new_checkpoint(
     proxied, monkeypatch, world_size, answering_last, part_bytes
 ):
     """Every request of a commit, retention included, in parts and in one piece."""
+    monkeypatch.setattr(s3, "MAX_PUT_BYTES", part_bytes)
     monkeypatch.setattr(s3, "PART_BYTES", part_bytes)
     monkeypatch.setattr(s3, "MAX_ATTEMPTS", 1)
     commit(proxied.store, 1, keep=1)

