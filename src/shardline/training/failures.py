@@ -27,7 +27,7 @@ def naming_the_step(exchange: Exchange, record: Any) -> Iterator[None]:
         yield
     except Exception as error:
         failure = getattr(exchange, "failure", None)
-        told = explained(error, failure, rank=exchange.rank, step=record.global_step)
+        told = explained(error, failure, step=record.global_step)
         if told is error:
             raise
         raise told from error
@@ -44,9 +44,7 @@ def restart_without_blame(reason: Exception) -> Exception:
     return error
 
 
-def explained(
-    error: Exception, ring_failure: Exception | None, *, rank: int, step: int
-) -> Exception:
+def explained(error: Exception, ring_failure: Exception | None, *, step: int) -> Exception:
     """The error to raise for one that ended `fit`.
 
     TensorFlow passes what a host call raised on as an error of its own, with a traceback for a
@@ -54,14 +52,13 @@ def explained(
 
     Args:
         error: What `fit` raised.
-        ring_failure: The first failure of the exchange between ranks.
-        rank: This worker's number.
+        ring_failure: The first failure of the exchange between ranks, which names them.
         step: Optimizer steps that were done.
     """
     if ring_failure is None or isinstance(error, InputError | NotFiniteError | StopRequested):
         return error
     kind = StalledError if isinstance(ring_failure, StalledError) else TrainingError
-    return kind(f"rank {rank}, at step {step}: {ring_failure}")
+    return kind(f"at step {step}, {ring_failure}")
 
 
 def sentence_of(error: BaseException) -> str:
@@ -74,6 +71,16 @@ def sentence_of(error: BaseException) -> str:
         return sentence_of(inner)
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+def told_by_ranks(failures: Mapping[int, BaseException]) -> str:
+    """What all failed ranks say, once where they say the same."""
+    said: dict[str, list[str]] = {}
+    for rank, error in failures.items():
+        said.setdefault(sentence_of(error).rstrip("."), []).append(str(rank))
+    if len(said) == 1 < len(failures):
+        return next(iter(said))
+    return "; ".join(f"rank {', '.join(ranks)}: {told}" for told, ranks in said.items())
 
 
 def telling(failures: Mapping[int, BaseException]) -> BaseException:

@@ -10,7 +10,7 @@ from ray.train.v2._internal.execution.callback import ControllerCallback, Worker
 
 from shardline.cluster.resources import draining_nodes
 from shardline.store import Store
-from shardline.training.failures import sentence_of
+from shardline.training.failures import told_by_ranks
 from shardline.training.incidents import write_incidents
 from shardline.training.stopping import STOP_GRACE_S, request_stop, stop_training
 
@@ -76,7 +76,7 @@ class Oversight(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc] 
 
     def _tell(self, errors: dict[int, Exception]) -> None:
         self._told = True
-        told = "; ".join(f"rank {rank}: {sentence_of(error)}" for rank, error in errors.items())
+        told = told_by_ranks(errors)
         logger.warning("the workers stopped: %s", told)
         self._incidents.append(told)
         write_incidents(Store(self._store_uri), self._run, self._incidents)

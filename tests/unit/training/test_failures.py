@@ -11,27 +11,35 @@ from shardline.training.failures import (
     restart_without_blame,
     sentence_of,
     telling,
+    told_by_ranks,
 )
 
 
 def test_explained_puts_the_original_failure_in_place_of_tensorflows():
     stalled = StalledError("rank 1 was silent for 3 s")
-    told = explained(RuntimeError("Graph execution error: …"), stalled, rank=0, step=17)
+    told = explained(RuntimeError("Graph execution error: …"), stalled, step=17)
     assert type(told) is StalledError
-    assert str(told) == "rank 0, at step 17: rank 1 was silent for 3 s"
+    assert str(told) == "at step 17, rank 1 was silent for 3 s"
 
 
 @pytest.mark.parametrize("error", [ValueError("user's"), NotFiniteError("NaN")])
 def test_explained_leaves_other_errors_alone(error):
-    assert explained(error, None, rank=0, step=1) is error
+    assert explained(error, None, step=1) is error
     if isinstance(error, NotFiniteError):
-        assert explained(error, TrainingError("closed"), rank=0, step=1) is error
+        assert explained(error, TrainingError("closed"), step=1) is error
 
 
 @pytest.mark.parametrize("cause", [ActorDiedError(), OutOfMemoryError("too much memory")])
 def test_sentence_of_a_dead_worker_is_what_killed_it(cause):
     error = WorkerHealthCheckFailedError("A worker health check failed.\nWorker info: …", cause)
     assert sentence_of(error) == str(cause).strip().splitlines()[0]
+
+
+def test_told_by_ranks_says_the_same_only_once():
+    same, other = TrainingError("asked to stop."), TrainingError("gone.")
+    assert told_by_ranks({0: same, 1: same}) == "asked to stop"
+    assert told_by_ranks({1: other}) == "rank 1: gone"
+    assert told_by_ranks({0: same, 1: other, 2: same}) == "rank 0, 2: asked to stop; rank 1: gone"
 
 
 def test_telling_prefers_what_happened_to_what_followed():
