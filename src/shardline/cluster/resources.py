@@ -1,10 +1,13 @@
 """Whether a cluster can hold the workers asked for, decided before anything starts."""
 
 import math
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shardline.errors import ResourceError
+
+CONNECT_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +81,17 @@ def cluster_nodes() -> list[NodeResources]:
 
 def free_nodes() -> dict[str, NodeResources]:
     """What is not in use on nodes that are alive and stay so, by node id."""
+    import ray
     from ray._private.state import available_resources_per_node
 
     leaving = draining_nodes()
-    offers = available_resources_per_node().items()
+    free = available_resources_per_node()
     return {
-        node: NodeResources(cpus=offer.get("CPU", 0), gpus=offer.get("GPU", 0))
-        for node, offer in offers
-        if node not in leaving
+        node["NodeID"]: NodeResources(cpus=offer.get("CPU", 0), gpus=offer.get("GPU", 0))
+        for node in ray.nodes()
+        if (offer := free.get(node["NodeID"])) and node["NodeID"] not in leaving
+        # A node that was killed counts as alive for up to half a minute.
+        if _accepts((node["NodeManagerAddress"], node["NodeManagerPort"]))
     }
 
 
@@ -94,6 +100,14 @@ def draining_nodes() -> set[str]:
     from ray._private.state import state
 
     return set(state.get_draining_nodes())
+
+
+def _accepts(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, timeout=CONNECT_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _offered(nodes: Sequence[NodeResources]) -> str:

@@ -24,6 +24,7 @@ from shardline.training.task import WorkerTask
 from shardline.training.worker import Outcome, train_worker
 
 RESIZE_CHECK_INTERVAL_S = 15.0
+ELASTIC_START_TIMEOUT_S = 30.0
 # Workers of an earlier command are given time to leave before anything is said about waiting.
 QUIET_WAIT_S = 3.0
 ROOM_TIMEOUT_S = 900.0
@@ -142,7 +143,7 @@ def _trainer(spec: Spec, storage_uri: str, task: WorkerTask) -> _Trainer:
         run_config=RunConfig(
             name=uuid.uuid4().hex,
             storage_path=storage_uri,
-            callbacks=[Oversight(spec.store, spec.run_name, stall_timeout_s=train.stall_timeout_s)],
+            callbacks=[Oversight(spec.store, spec.run_name, _controller_settings(train))],
             failure_config=FailureConfig(
                 max_failures=train.max_failures,
                 # Without a limit, workers that find no free CPU are waited for again and again.
@@ -150,6 +151,15 @@ def _trainer(spec: Spec, storage_uri: str, task: WorkerTask) -> _Trainer:
             ),
         ),
     )
+
+
+def _controller_settings(train: TrainSpec) -> dict[str, str]:
+    # Several workers notice each other's silence, a lone one's is noticed by Ray.
+    settings = {"RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(train.stall_timeout_s)}
+    if isinstance(train.workers, WorkersSpec):
+        # Another number of workers is tried rather than waiting for one that does not fit.
+        settings["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(ELASTIC_START_TIMEOUT_S)
+    return settings
 
 
 def _told(error: TrainingFailedError) -> str:

@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import ray
@@ -28,11 +29,11 @@ class Oversight(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc] 
     Args:
         store_uri: Where the run lives.
         run: Its name.
-        stall_timeout_s: How long a worker may be silent.
+        settings: Ray Train's, for the controller alone.
     """
 
-    def __init__(self, store_uri: str, run: str, *, stall_timeout_s: float) -> None:
-        self._stall_timeout_s = stall_timeout_s
+    def __init__(self, store_uri: str, run: str, settings: Mapping[str, str]) -> None:
+        self._settings = settings
         self._store_uri = store_uri
         self._run = run
         self._incidents: list[str] = []
@@ -41,8 +42,8 @@ class Oversight(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc] 
         self._looked_s = 0.0
 
     def after_controller_start(self, train_run_context: Any) -> None:
-        """Have Ray notice a lone worker that is silent; several notice each other."""
-        os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(self._stall_timeout_s)
+        """Apply the settings: Ray reads them when it makes a worker group."""
+        os.environ.update(self._settings)
 
     def after_worker_group_start(self, worker_group: Any) -> None:
         """Watch this group from now on."""
