@@ -25,7 +25,7 @@ class CheckpointSpec(Section):
     """When training state is committed and how much of it is kept."""
 
     every_steps: Positive = 100
-    """Optimizer steps between two checkpoints; a crash loses at most these."""
+    """Optimizer steps between two checkpoints; a crash loses less than twice as many."""
     keep: Positive = 3
     """Committed checkpoints kept besides the best one."""
     monitor: MonitorSpec | None = None

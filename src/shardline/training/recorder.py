@@ -45,10 +45,10 @@ class Snapshot:
 class Recorder:
     """Writes a run's state from one background thread on every rank.
 
-    The ranks hold identical replicas, so each copies and writes a share of them; progress is noted
-    by rank 0 alone. One commit is under way at a time: a save that comes due meanwhile waits for
-    it, so that a crash never loses more than the steps between three checkpoints, and memory holds
-    one copy of the share.
+    The ranks hold identical replicas, so each copies and writes a share of them. One commit is
+    under way at a time, and a save that comes due meanwhile waits for it: skipping it would lose
+    ever more steps to a crash while the store is slow, so would queueing it, and memory would hold
+    several copies.
 
     Args:
         store: Where to.
@@ -74,6 +74,7 @@ class Recorder:
         self._clock = clock
         self._share = TensorFile()
         self._background = Background()
+        self._said_that_it_waits = False
 
     def save(self, model: Any, snapshot: Snapshot) -> None:
         """Copy this rank's share of the state (blocks) and commit it (in the background).
@@ -81,10 +82,11 @@ class Recorder:
         Raises:
             TrainingError: An earlier background write failed.
         """
-        if self._background.is_busy():
+        if self._background.is_busy() and not self._said_that_it_waits:
+            self._said_that_it_waits = True
             logger.warning(
-                "training waits for the checkpoint before that of step %d: they come due faster "
-                "than the store takes them; raise train.checkpoint.every_steps",
+                "training waits at step %d until the checkpoint before is written: they come due "
+                "faster than the store takes them; raise train.checkpoint.every_steps",
                 snapshot.step,
             )
         self._background.wait()
