@@ -29,8 +29,8 @@ from models import MLP_UNITS
 
 PEER = Path(__file__).with_name("peer_training_step.py")
 LOCAL_BATCH = 32
-STEPS_PER_EXECUTION = {"77k": 20, "4m": 5, "25m": 5}
-EXECUTIONS = {"77k": 12, "4m": 8, "25m": 3}
+STEPS_PER_EXECUTION = {"77k": 20, "4m": 5, "25m": 2}
+EXECUTIONS = {"77k": 10, "4m": 5, "25m": 3}
 OURS = ("shared memory", "TCP", "shared memory, bfloat16", "TCP, bfloat16")
 LIMIT = "two jobs apart"
 
@@ -57,13 +57,16 @@ def measure(size: str, optimizer: str, rounds: int) -> None:
     with ExitStack() as stack:
         ours = stack.enter_context(Workers(start_ours, task, rings=2))
         peer = stack.enter_context(Workers(start_peer, task, rings=0))
-        cases: dict[str, Callable[[], float]] = {
-            name: lambda name=name: ours.step_ms(name, EXECUTIONS[size]) for name in (*OURS, LIMIT)
-        }
-        cases["peer"] = lambda: peer.step_ms("peer", EXECUTIONS[size])
-        for call in cases.values():  # traces and warms up
-            call()
-        found = interleaved(rounds, cases)
+        group = dict.fromkeys((*OURS, LIMIT), ours) | {"peer": peer}
+        for name, workers in group.items():
+            workers.step_ms(name, executions=1)  # traces and warms up
+        found = interleaved(
+            rounds,
+            {
+                name: lambda name=name, workers=workers: workers.step_ms(name, EXECUTIONS[size])
+                for name, workers in group.items()
+            },
+        )
     print(f"{size} parameters, {optimizer}, {STEPS_PER_EXECUTION[size]} steps per execution")
     for name, values in found.items():
         show(name, values, "ms")

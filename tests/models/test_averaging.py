@@ -33,7 +33,7 @@ def train(exchange, options):
     keras.utils.set_random_seed(3)
     words = keras.Input((4,), dtype="int64")
     x = keras.layers.Flatten()(keras.layers.Embedding(50, 64)(words))
-    for units in (320, 320, 320):  # a kernel is larger than what is packed
+    for units in (520, 520, 520):  # the kernel of two is larger than what is packed
         x = keras.layers.Dense(units, activation="tanh")(x)
     model = keras.Model(words, keras.layers.Dense(1)(x))
     model.compile(

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-# Larger tensors are summed where they lie; smaller ones are copied together first, which costs less
-# than a round of their own.
-LARGE_BYTES = 1 << 18
-PACK_BYTES = 1 << 20
+# Larger tensors are summed where they lie; smaller ones are copied together first: a bucket costs
+# about 0.2 ms of calls, as much as it takes to copy 2 MB.
+LARGE_BYTES = 1 << 20
+PACK_BYTES = 1 << 22
 # TensorFlow copies arrays that begin elsewhere (EIGEN_MAX_ALIGN_BYTES).
 ALIGNMENT = 64
 
