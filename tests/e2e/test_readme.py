@@ -95,7 +95,7 @@ def test_readme_python_and_commands_run_from_top_to_bottom(copy):
 
 
 def test_readme_spec_and_builder_make_a_model_of_the_digits(copy):
-    (text,) = blocks("yaml")
+    text, _ = blocks("yaml")
     (builder,) = [block for block in blocks("python") if defines_builder(block)]
     folder = copy / "page"
     folder.mkdir()
@@ -111,3 +111,17 @@ def test_readme_spec_and_builder_make_a_model_of_the_digits(copy):
     model = build_model(collect_code(spec), spec, dataset)
     assert model.compiled
     assert model.output_shape == (None, 10)
+
+
+def test_readme_further_training_keys_are_keys(copy):
+    text, further = blocks("yaml")
+    (builder,) = [block for block in blocks("python") if defines_builder(block)]
+    folder = copy / "further"
+    folder.mkdir()
+    watch = "\n\nclass Watch(keras.callbacks.Callback):\n    pass\n"
+    (folder / "model.py").write_text(builder + watch)
+    values = yaml.safe_load(text) | yaml.safe_load(further)
+    (folder / "further.yaml").write_text(yaml.safe_dump(values))
+    spec = load_spec(folder / "further.yaml")
+    assert [callback.name for callback in spec.train.callbacks] == ["EarlyStopping", "model:Watch"]
+    assert dict(collect_code(spec).files).keys() == {"model.py"}

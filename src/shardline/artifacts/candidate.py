@@ -46,8 +46,10 @@ class RestoredModel:
 
 
 def recipe_digest(spec: Spec) -> str:
-    """Sha256 of what the spec adds to checkpoint, code and dataset: the builder's parameters."""
+    """Sha256 of what the spec adds to checkpoint, code and dataset: parameters and dtype policy."""
     section = spec.model.model_dump(mode="json")
+    if spec.train.mixed_precision != "float32":
+        section["mixed_precision"] = spec.train.mixed_precision
     return hashlib.sha256(json.dumps(section, sort_keys=True).encode()).hexdigest()
 
 
