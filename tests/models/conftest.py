@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from tests.models.ranks import Ranks
 from tests.sample_datasets import candidate_of, write_dataset
 
 from shardline.artifacts.candidate import Candidate
@@ -56,6 +57,14 @@ def build_two_inputs(features):
     model = keras.Model(features.inputs, outputs)
     model.compile(loss={"price": "mse", "risk per cent": None})
     return model
+
+
+@pytest.fixture(scope="session")
+def ranks():
+    """Processes that train together."""
+    group = Ranks()
+    yield group
+    group.close()
 
 
 @dataclass(frozen=True)

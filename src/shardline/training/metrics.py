@@ -99,6 +99,28 @@ class GlobalMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # keras sh
         return own, everybodys
 
 
+def weigh_output_losses(model: Any) -> None:
+    """Make the losses that Keras logs per output means over rows, on any number of workers.
+
+    Keras asks for the static number of rows, which a traced step does not know, and so counts a
+    short last batch like a whole one (keras 3.15, `CompileLoss.call`): other batches, other means.
+    """
+    losses = model._compile_loss
+    if losses is None:
+        return
+    call = losses.call
+
+    def call_weighing(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        if not losses.built:
+            losses.build(y_true, y_pred)
+        rows = keras.ops.shape(keras.tree.flatten(y_pred)[0])[0]
+        for metric in losses.metrics:
+            metric.update_state = _weighing(metric, rows)
+        return call(y_true, y_pred, sample_weight)
+
+    losses.call = call_weighing
+
+
 def assign_all(variables: list[Any], values: list[Any]) -> None:
     """Assign values to variables, pairwise."""
     for variable, value in zip(variables, values, strict=True):
@@ -122,3 +144,10 @@ def _check_same_states(variables: list[Any], exchange: Exchange) -> None:
             "the workers' metrics have different states; make metrics in the builder, not in a "
             "step that some workers never take."
         )
+
+
+def _weighing(metric: Any, rows: Any) -> Any:
+    def update_state(value: Any, sample_weight: Any = None) -> Any:  # noqa: ARG001  # Keras's
+        return type(metric).update_state(metric, value, sample_weight=rows)
+
+    return update_state

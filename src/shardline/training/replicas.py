@@ -1,6 +1,7 @@
 """Keeps the workers' copies of the model one model: start weights, drift and statistics."""
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,19 @@ def make_equal(model: Any, exchange: Exchange) -> None:
         variable.assign(total / exchange.world_size)
 
 
+def draw_apart(model: Any, rank: int) -> None:
+    """Give this rank random numbers of its own, rank 0 those of a worker alone.
+
+    The seeds' states advance alike on all ranks. With equal seeds too, dropout would hide the same
+    units of the first row of every worker's batch, of the second, and so on.
+    """
+    if rank == 0:
+        return
+    for layer in model._flatten_layers():
+        for generator in layer._seed_generators:
+            generator.next = _moved(generator.next, rank)
+
+
 def digest_of(array: "np.ndarray[Any, Any]") -> np.uint64:
     """A polynomial of an array's bits modulo 2^64, at the speed of memory.
 
@@ -90,3 +104,11 @@ def value_of(variable: Any) -> NDArray[Any]:
 def _all_variables(model: Any) -> list[Any]:
     """All that a checkpoint holds; the order is that of building, the same on all ranks."""
     return [*model.variables, *model.optimizer.variables]
+
+
+def _moved(draw: Callable[..., Any], rank: int) -> Callable[..., Any]:
+    def draw_of_rank(*args: Any, **kwargs: Any) -> Any:
+        seed = draw(*args, **kwargs)
+        return seed + np.array([rank, 0], dtype=seed.dtype.as_numpy_dtype)
+
+    return draw_of_rank

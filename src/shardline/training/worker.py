@@ -120,7 +120,8 @@ def _connected_model(
     from shardline.training.exactness import check_exactness
     from shardline.training.gradients import gradient_sums
     from shardline.training.guard import GradientGuard
-    from shardline.training.replicas import check_same_start
+    from shardline.training.metrics import weigh_output_losses
+    from shardline.training.replicas import check_same_start, draw_apart
     from shardline.training.synchronisation import synchronise_normalisation
 
     order = train_order(task.spec, task.dataset)
@@ -129,6 +130,8 @@ def _connected_model(
     remarks = (apply_warm_start(model, task.warm_start),) if is_new and task.warm_start else ()
     check_same_start(model, exchange)
     check_exactness(model, exchange)
+    draw_apart(model, exchange.rank)
+    weigh_output_losses(model)
     guard = GradientGuard(model.optimizer)
     lanes = order.worker_lanes(exchange.rank, exchange.world_size)
     weight = len(lanes) / order.num_lanes
