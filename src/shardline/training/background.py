@@ -82,5 +82,6 @@ class Background:
             # Diverged training ends the same way once more, a failed store need not.
             kind = NotFiniteError if isinstance(self._failure, NotFiniteError) else TrainingError
             raise kind(
-                f"a checkpoint could not be written: {self._failure}; the earlier ones are intact."
+                f"a checkpoint could not be written: {str(self._failure).rstrip('.')}; the earlier "
+                "ones are intact."
             ) from self._failure
