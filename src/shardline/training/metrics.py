@@ -68,7 +68,7 @@ class GlobalMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # keras sh
             Under the names that any rank logged; the model's own states stay as they are.
         """
         own, everybodys = self._results()
-        local = {name: float(value) for name, value in local.items() if np.ndim(value) == 0}
+        local = _scalars(local)
         names = _names_of_all(local, self._exchange)
         # A custom step may log a figure of its own under a metric's name.
         of_metrics = local.keys() == own.keys()
@@ -128,7 +128,14 @@ def assign_all(variables: list[Any], values: list[Any]) -> None:
 
 
 def _scalars(results: Logs) -> dict[str, float]:
-    return {name: float(value) for name, value in results.items() if np.ndim(value) == 0}
+    """Results that are numbers, those of metrics with several included, as Keras logs them."""
+    found: dict[str, float] = {}
+    for name, value in results.items():
+        if isinstance(value, dict):
+            found |= _scalars(value)
+        elif np.ndim(value) == 0:
+            found[name] = float(value)
+    return found
 
 
 def _names_of_all(local: Logs, exchange: Exchange) -> list[str]:
