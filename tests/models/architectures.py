@@ -307,7 +307,7 @@ ARCHITECTURES = {
                 {
                     "name": "EarlyStopping",
                     "monitor": "val_loss",
-                    "patience": 1,
+                    "patience": 2,
                     "min_delta": 0.05,
                 },
             ],
