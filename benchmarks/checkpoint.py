@@ -120,7 +120,7 @@ def train(spec: shardline.Spec) -> list[dict[str, list[float]]]:
 
 def train_timed(spec: shardline.Spec, rank: int, meeting: Any) -> dict[str, list[float]]:
     """Train in this process with checkpoints as the blocks say."""
-    from shardline.training.callbacks import Record
+    from shardline.training.checkpoints.record import Record
 
     save = Record._save
     times_s: dict[str, list[float]] = {BACKGROUND: [], WAITED_FOR: []}

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from shardline.cluster.ports import free_port
+from shardline.training.exchange.ring import Listener, TcpRing
 from shardline.training.memory import keep_freed_memory
-from shardline.training.ring import Listener, TcpRing
 
 SIZES = {"77 k float32": 77_000, "4.3 M float32": 4_300_000, "25 M float32": 25_000_000}
 HOST = "127.0.0.1"

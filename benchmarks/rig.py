@@ -152,7 +152,7 @@ _listeners: list[Any] = []
 
 def listen() -> list[tuple[str, int]]:
     """Open a port for the training thread's ring and one for the background thread's."""
-    from shardline.training.ring import Listener
+    from shardline.training.exchange.ring import Listener
 
     _listeners[:] = [Listener("127.0.0.1") for _ in range(2)]
     return [listener.address for listener in _listeners]
@@ -161,8 +161,8 @@ def listen() -> list[tuple[str, int]]:
 def train_joined(
     spec: shardline.Spec, rank: int, addresses: list[list[tuple[str, int]]], token: bytes
 ) -> None:
-    from shardline.training.exchange import join
-    from shardline.training.ring import TcpRing
+    from shardline.training.exchange.peers import join
+    from shardline.training.exchange.ring import TcpRing
 
     rings = [
         TcpRing(rank, addresses=list(of_ring), listener=listener, token=token)

@@ -157,8 +157,8 @@ def run_rank(address: tuple[str, int], key: bytes, task: dict[str, Any]) -> None
 
 def connect(connection: Connection, *, shares_memory: bool) -> Any:
     """A ring of both processes, introduced by the one that started them."""
-    from shardline.training.ring import Listener as RingListener
-    from shardline.training.ring import TcpRing
+    from shardline.training.exchange.ring import Listener as RingListener
+    from shardline.training.exchange.ring import TcpRing
 
     listener = RingListener("127.0.0.1")
     connection.send(listener.address)
@@ -176,8 +176,8 @@ def build(task: dict[str, Any], ring: Any, wire: Any) -> Any:
     """A compiled model that averages over a ring, if any."""
     import keras
 
-    from shardline.training.averaging import average_gradients
-    from shardline.training.gradients import RingSums
+    from shardline.training.replicas.averaging import average_gradients
+    from shardline.training.replicas.gradients import RingSums
 
     keras.utils.set_random_seed(1)
     layers = [keras.layers.Dense(units, activation="relu") for units in task["units"]]

@@ -7,8 +7,8 @@ from shardline.artifacts.checkpoint import CheckpointManifest, Cursor
 from shardline.artifacts.shares import share_of
 from shardline.artifacts.tensor_file import TensorFile
 from shardline.spec.train import CheckpointSpec
-from shardline.training.commit import commit_together, retain
-from shardline.training.exchange import Alone
+from shardline.training.checkpoints.commit import commit_together, retain
+from shardline.training.exchange.peers import Alone
 
 
 def manifest(step, **changes):

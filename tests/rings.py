@@ -3,7 +3,7 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-from shardline.training.ring import Listener, TcpRing
+from shardline.training.exchange.ring import Listener, TcpRing
 
 
 def with_ring(world_size, body, **options):

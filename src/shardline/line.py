@@ -29,7 +29,7 @@ from shardline.spec import Spec
 from shardline.store import open_store
 from shardline.training.class_weights import check_class_weight
 from shardline.training.driver import TrainResult, train_model
-from shardline.training.mlflow_log import check_mlflow
+from shardline.training.journal.mlflow_log import check_mlflow
 from shardline.training.task import WorkerTask
 from shardline.training.warm_start import find_warm_start
 

@@ -28,7 +28,7 @@ from shardline.store import Store
 TRAIN = """
 import sys
 from shardline import cli
-from shardline.training import launching
+from shardline.training.group import launching
 launching.RESIZE_CHECK_INTERVAL_S = 1.0
 sys.exit(cli.main(sys.argv[1:]))
 """

@@ -12,8 +12,8 @@ from tests.fault_proxy import Fault, FaultProxy, dies_after, first_times
 from shardline.artifacts.checkpoint import list_checkpoints
 from shardline.errors import StoreUnavailableError, TrainingError
 from shardline.store import Store, open_store, s3
-from shardline.training.exchange import Alone
-from shardline.training.resume import restore_newest
+from shardline.training.checkpoints.resume import restore_newest
+from shardline.training.exchange.peers import Alone
 
 ATTEMPTS = 3
 

@@ -116,7 +116,7 @@ def _answer(pipe):
 
 
 def _serve(pipe):
-    from shardline.training.ring import Listener
+    from shardline.training.exchange.ring import Listener
 
     listeners = []
     while True:
@@ -132,8 +132,8 @@ def _serve(pipe):
 
 
 def _outcome(listeners, rank, rings, token, body, arguments):
-    from shardline.training.exchange import join, joined, leave
-    from shardline.training.ring import TcpRing
+    from shardline.training.exchange.peers import join, joined, leave
+    from shardline.training.exchange.ring import TcpRing
 
     try:
         if rings:

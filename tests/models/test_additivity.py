@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from shardline.errors import ModelError
-from shardline.training.additivity import refuse_unaddable
+from shardline.training.replicas.additivity import refuse_unaddable
 
 RNG = np.random.default_rng(0)
 SHARES = [slice(0, 5), slice(5, 6), slice(6, 24)]

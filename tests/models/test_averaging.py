@@ -21,8 +21,8 @@ def train(exchange, options):
     import keras
     import tensorflow as tf
 
-    from shardline.training.averaging import average_gradients
-    from shardline.training.gradients import RingSums
+    from shardline.training.replicas.averaging import average_gradients
+    from shardline.training.replicas.gradients import RingSums
 
     options = dict(options)
     rows = LOCAL_ROWS[options.pop("shares", "equal")]
@@ -111,7 +111,7 @@ def test_averaged_step_peer_gone_raises_and_keeps_the_original_error(ranks):
 def test_sums_that_tensorflow_keeps_are_not_overwritten_by_later_steps():
     import tensorflow as tf
 
-    from shardline.training.gradients import RingSums
+    from shardline.training.replicas.gradients import RingSums
 
     def body(ring):
         sums = RingSums(ring)

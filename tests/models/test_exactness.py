@@ -131,8 +131,8 @@ def steps_with_an_overflow(exchange):
     """Three steps, in the first of which one rank's gradients overflow; the state after each."""
     import keras
 
-    from shardline.training.averaging import average_gradients
-    from shardline.training.gradients import RingSums
+    from shardline.training.replicas.averaging import average_gradients
+    from shardline.training.replicas.gradients import RingSums
 
     keras.utils.set_random_seed(0)
     dense = keras.layers.Dense(1, dtype="mixed_float16", kernel_initializer="ones")

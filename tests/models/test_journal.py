@@ -14,9 +14,9 @@ from shardline.data.manifest import load_dataset
 from shardline.errors import SpecError
 from shardline.model.code import collect_code
 from shardline.store import Store
-from shardline.training.data_wait import DataWait
-from shardline.training.mlflow_log import MlflowLog, check_mlflow, mlflow_log
-from shardline.training.progress import progress_key
+from shardline.training.journal.data_wait import DataWait
+from shardline.training.journal.mlflow_log import MlflowLog, check_mlflow, mlflow_log
+from shardline.training.journal.progress import progress_key
 from shardline.training.task import WorkerTask
 from shardline.training.worker import train_worker
 
@@ -219,7 +219,7 @@ def test_mlflow_that_does_not_answer_is_one_warning(finished, caplog, monkeypatc
 
 
 def test_mlflow_that_is_not_installed_is_refused_before_training(monkeypatch):
-    monkeypatch.setattr("shardline.training.mlflow_log.find_spec", lambda name: None)
+    monkeypatch.setattr("shardline.training.journal.mlflow_log.find_spec", lambda name: None)
     with pytest.raises(
         SpecError, match=r"mlflow is not installed: pip install 'shardline\[mlflow\]"
     ):

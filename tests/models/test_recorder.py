@@ -13,7 +13,7 @@ from shardline.artifacts.variables import host_array, model_tensors
 from shardline.errors import NotFiniteError
 from shardline.spec.train import CheckpointSpec
 from shardline.store import Store, open_store
-from shardline.training.recorder import Recorder, Snapshot
+from shardline.training.checkpoints.recorder import Recorder, Snapshot
 
 DEADLINE_S = 30
 

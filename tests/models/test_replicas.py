@@ -9,10 +9,10 @@ from keras import layers
 from tests.rings import with_ring
 
 from shardline.errors import ModelError
-from shardline.training.exactness import check_exactness
-from shardline.training.exchange import Alone
-from shardline.training.metrics import GlobalMetrics
-from shardline.training.replicas import check_same_start, digest_of, draw_apart, make_equal
+from shardline.training.exchange.peers import Alone
+from shardline.training.replicas.equality import check_same_start, digest_of, draw_apart, make_equal
+from shardline.training.replicas.exactness import check_exactness
+from shardline.training.replicas.metrics import GlobalMetrics
 
 
 class Rank(Alone):

@@ -7,8 +7,8 @@ import tensorflow as tf
 from keras import layers
 from tests.rings import with_ring
 
-from shardline.training.gradients import RingSums
-from shardline.training.synchronisation import synchronise_normalisation
+from shardline.training.replicas.gradients import RingSums
+from shardline.training.replicas.synchronisation import synchronise_normalisation
 
 ROWS = [slice(0, 3), slice(3, 12)]  # unequal shares of twelve rows
 STEPS, CHANNELS = 5, 3

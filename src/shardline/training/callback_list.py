@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from shardline.artifacts.checkpoint import CheckpointManifest
-from shardline.training.callbacks import Record
-from shardline.training.exchange import Exchange
-from shardline.training.guard import GradientGuard, RefuseNotFinite
-from shardline.training.halting import StopTogether
-from shardline.training.metrics import GlobalMetrics
+from shardline.training.checkpoints.record import Record
+from shardline.training.exchange.peers import Exchange
+from shardline.training.replicas.guard import GradientGuard, RefuseNotFinite
+from shardline.training.replicas.metrics import GlobalMetrics
+from shardline.training.stopping.halting import StopTogether
 from shardline.training.task import WorkerTask
 from shardline.training.user_callbacks import CheckMonitors, UserCallbacks, make_callbacks
 

@@ -9,7 +9,7 @@ import numpy as np
 from shardline.data.schema import Label
 from shardline.errors import SpecError
 from shardline.spec.train import TrainSpec
-from shardline.training.exchange import Exchange
+from shardline.training.exchange.peers import Exchange
 
 
 def check_class_weight(train: TrainSpec, label: Label) -> None:

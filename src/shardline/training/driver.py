@@ -18,11 +18,11 @@ from shardline.errors import (
 from shardline.progress import Progress
 from shardline.spec import Spec
 from shardline.store import Store
-from shardline.training.incidents import TellIncidents
-from shardline.training.mlflow_log import mlflow_log
+from shardline.training.group.incidents import TellIncidents
+from shardline.training.journal.mlflow_log import mlflow_log
+from shardline.training.journal.watching import Watch, watching
 from shardline.training.run import begin_run, discard_run
 from shardline.training.task import WorkerTask
-from shardline.training.watching import Watch, watching
 from shardline.training.worker import Outcome, train_order
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def _check_resources(spec: Spec) -> None:
 
 
 def _run(task: WorkerTask, store: Store, progress: Progress) -> Outcome:
-    from shardline.training.launching import run_workers, wait_for_room
+    from shardline.training.group.launching import run_workers, wait_for_room
 
     train = task.spec.train
 

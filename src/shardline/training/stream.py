@@ -16,7 +16,7 @@ from shardline.data.manifest import DatasetManifest
 from shardline.data.order import Order
 from shardline.data.schema import Column
 from shardline.store import Store
-from shardline.training.data_wait import DataWait
+from shardline.training.journal.data_wait import DataWait
 
 PREFETCHED_BATCHES = 4
 

@@ -13,7 +13,7 @@ import keras
 from shardline.errors import ModelError, SpecError
 from shardline.model.code import ModelCode, load_attribute
 from shardline.spec.callbacks import CallbackSpec
-from shardline.training.exchange import Exchange
+from shardline.training.exchange.peers import Exchange
 
 State = dict[str, Any]
 

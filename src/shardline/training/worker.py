@@ -17,13 +17,13 @@ from shardline.errors import InputError, NotFiniteError, ShardlineError
 from shardline.model.builder import build_model, model_inputs
 from shardline.spec import Spec
 from shardline.store import Store
-from shardline.training.exchange import Exchange, joined, joined_background, leave
-from shardline.training.failures import naming_the_step, restart_without_blame
+from shardline.training.checkpoints.resume import Restored, restore_newest
+from shardline.training.exchange.peers import Exchange, joined, joined_background, leave
 from shardline.training.fitting import fit
 from shardline.training.memory import keep_freed_memory
-from shardline.training.resume import Restored, restore_newest
 from shardline.training.run import run_identity
-from shardline.training.stopping import StopRequested, stoppable
+from shardline.training.stopping.failures import naming_the_step, restart_without_blame
+from shardline.training.stopping.requests import StopRequested, stoppable
 from shardline.training.stream import TrainStream, validation_stream
 from shardline.training.task import WorkerTask
 from shardline.training.warm_start import apply_warm_start
@@ -63,9 +63,9 @@ def _train(task: WorkerTask, exchange: Exchange) -> Outcome:
     keep_freed_memory()
     _limit_threads(task.spec.train.cpus_per_worker)
     from shardline.training.callback_list import callback_list
-    from shardline.training.callbacks import Record
-    from shardline.training.journal import journaling
-    from shardline.training.recorder import Recorder
+    from shardline.training.checkpoints.record import Record
+    from shardline.training.checkpoints.recorder import Recorder
+    from shardline.training.journal.callback import journaling
 
     spec, store = task.spec, Store(task.spec.store)
     restored = restore_newest(store, spec.run_name, exchange)
@@ -116,13 +116,13 @@ def _connected_model(
     Returns:
         Model, guard of its gradients, and what the user should know.
     """
-    from shardline.training.averaging import average_gradients
-    from shardline.training.exactness import check_exactness
-    from shardline.training.gradients import gradient_sums
-    from shardline.training.guard import GradientGuard
-    from shardline.training.metrics import weigh_output_losses
-    from shardline.training.replicas import check_same_start, draw_apart
-    from shardline.training.synchronisation import synchronise_normalisation
+    from shardline.training.replicas.averaging import average_gradients
+    from shardline.training.replicas.equality import check_same_start, draw_apart
+    from shardline.training.replicas.exactness import check_exactness
+    from shardline.training.replicas.gradients import gradient_sums
+    from shardline.training.replicas.guard import GradientGuard
+    from shardline.training.replicas.metrics import weigh_output_losses
+    from shardline.training.replicas.synchronisation import synchronise_normalisation
 
     order = train_order(task.spec, task.dataset)
     sums = gradient_sums(task.spec.train, exchange)
@@ -142,8 +142,8 @@ def _connected_model(
 
 def _streams(task: WorkerTask, model: Any, exchange: Exchange) -> tuple[TrainStream, Any]:
     """This worker's training batches and, where the split has rows, its validation data."""
-    from shardline.training.additivity import refuse_unaddable
     from shardline.training.class_weights import class_weights
+    from shardline.training.replicas.additivity import refuse_unaddable
 
     train, dataset = task.spec.train, task.dataset
     place: dict[str, Any] = {

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from shardline.errors import NotFiniteError, StoreUnavailableError, TrainingError
-from shardline.training.background import Background
+from shardline.training.checkpoints.background import Background
 
 DEADLINE_S = 30
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardline.training.buckets import ALIGNMENT, ReusedMemory, packed_layout, plan_buckets
+from shardline.training.replicas.buckets import ALIGNMENT, ReusedMemory, packed_layout, plan_buckets
 
 
 def test_plan_buckets_follows_the_backward_pass_and_packs_small_tensors():

@@ -11,7 +11,7 @@ from shardline.data.schema import Label
 from shardline.errors import SpecError
 from shardline.spec.train import TrainSpec
 from shardline.training.class_weights import balanced, check_class_weight, class_weights
-from shardline.training.exchange import Alone
+from shardline.training.exchange.peers import Alone
 
 KIND = Label(name="kind", dtype="int64", vocabulary=("left", "middle", "right"))
 NUMBER = Label(name="kind", dtype="int64")

@@ -18,8 +18,8 @@ from shardline.errors import (
     TrainingError,
 )
 from shardline.store import open_store
-from shardline.training.exchange import Alone
-from shardline.training.resume import restore_newest
+from shardline.training.checkpoints.resume import restore_newest
+from shardline.training.exchange.peers import Alone
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_marker_that_rank_0_cannot_write_fails_on_all(store, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("shardline.training.commit.commit_checkpoint", full)
+    monkeypatch.setattr("shardline.training.checkpoints.commit.commit_checkpoint", full)
 
     def body(ring):
         with pytest.raises(TrainingError, match=r"rank 0: .*No space left"):
@@ -128,7 +128,7 @@ def test_restore_takes_what_a_group_that_was_given_up_on_commits_meanwhile(store
             commit(store, step=5, keep=1)
         return read_tensors(store, checkpoint)
 
-    monkeypatch.setattr("shardline.training.resume.read_tensors", read)
+    monkeypatch.setattr("shardline.training.checkpoints.resume.read_tensors", read)
     restored = restore_newest(store, "r", Alone())
     assert restored.checkpoint.step == 5
     assert_holds(restored.tensors, 5)
@@ -158,7 +158,7 @@ def test_retention_of_a_store_that_fails_waits_for_the_next_commit(store, monkey
         raise StoreUnavailableError("s3://bucket/root answered 503; run it again.")
 
     with monkeypatch.context() as patched:
-        patched.setattr("shardline.training.commit.delete_checkpoints", down)
+        patched.setattr("shardline.training.checkpoints.commit.delete_checkpoints", down)
         commit(store, 4, keep=1)
     assert "old checkpoints could not be removed: s3://bucket/root answered 503" in caplog.text
     assert [c.step for c in list_checkpoints(store, "r")] == [2, 4]

@@ -6,7 +6,7 @@ from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2._internal.execution.worker_group.poll import _is_preempted_actor
 
 from shardline.errors import NotFiniteError, StalledError, TrainingError
-from shardline.training.failures import (
+from shardline.training.stopping.failures import (
     explained,
     restart_without_blame,
     sentence_of,

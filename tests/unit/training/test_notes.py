@@ -3,7 +3,7 @@
 import logging
 import threading
 
-from shardline.training.notes import Notes
+from shardline.training.journal.notes import Notes
 
 
 def test_notes_write_the_newest_of_each_kind():

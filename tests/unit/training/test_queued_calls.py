@@ -2,7 +2,7 @@
 
 import pytest
 
-from shardline.training.queued_calls import QueuedCalls
+from shardline.training.exchange.queued_calls import QueuedCalls
 
 
 def test_queued_calls_give_results_and_exceptions_to_whoever_waits():

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tests.rings import with_ring
 
 from shardline.errors import StalledError, TrainingError
-from shardline.training import shared_memory
-from shardline.training.exchange import Alone
-from shardline.training.links import PIECE_BYTES, SocketReceiver, SocketSender
-from shardline.training.ring import Listener, TcpRing
+from shardline.training.exchange import shared_memory
+from shardline.training.exchange.links import PIECE_BYTES, SocketReceiver, SocketSender
+from shardline.training.exchange.peers import Alone
+from shardline.training.exchange.ring import Listener, TcpRing
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 SIZES = [0, 1, 7, PIECE_BYTES // 4 * 3 + 1, PIECE_BYTES * 3]

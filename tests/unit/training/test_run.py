@@ -19,8 +19,8 @@ from shardline.model.code import collect_code
 from shardline.spec.locations import local_path
 from shardline.store import open_store
 from shardline.training import run as run_module
-from shardline.training.exchange import Alone
-from shardline.training.resume import restore_newest
+from shardline.training.checkpoints.resume import restore_newest
+from shardline.training.exchange.peers import Alone
 from shardline.training.run import RunManifest, begin_run, discard_run, run_identity
 
 STEPS = 10

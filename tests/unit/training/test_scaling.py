@@ -4,8 +4,8 @@ import pytest
 
 from shardline.cluster.resources import Demand, NodeResources
 from shardline.errors import ResourceError
-from shardline.training.launching import ROOM_TIMEOUT_S, wait_for_room
-from shardline.training.scaling import Settling, room_for, with_own
+from shardline.training.group.launching import ROOM_TIMEOUT_S, wait_for_room
+from shardline.training.group.scaling import Settling, room_for, with_own
 
 PAIR = Demand(workers=2)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardline.training.speed import Pace, Reading, Speed
+from shardline.training.journal.speed import Pace, Reading, Speed
 
 
 def test_speed_counts_rows_of_all_workers_and_the_share_waited():

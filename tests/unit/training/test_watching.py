@@ -7,8 +7,8 @@ import pytest
 from tests.lines import classifier_line
 
 from shardline.store import Store
-from shardline.training.progress import progress_key
-from shardline.training.watching import Watch, watching
+from shardline.training.journal.progress import progress_key
+from shardline.training.journal.watching import Watch, watching
 
 REPORT = {
     "step": 20,

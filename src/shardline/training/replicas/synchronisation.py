@@ -9,7 +9,7 @@ sum over ranks of the gradients (Zhang et al., "Context Encoding for Semantic Se
 from collections.abc import Callable
 from typing import Any
 
-from shardline.training.gradients import GradientSums
+from shardline.training.replicas.gradients import GradientSums
 
 Moments = tuple[Any, Any]
 

@@ -15,11 +15,11 @@ from shardline.errors import ResourceError, TrainingError
 from shardline.spec import Spec
 from shardline.spec.train import TrainSpec, WorkersSpec
 from shardline.store import Store
-from shardline.training.backend import KerasBackendConfig
-from shardline.training.failures import sentence_of, telling
-from shardline.training.oversight import Oversight
-from shardline.training.scaling import FollowNodes, room_for
-from shardline.training.stopping import STOP_GRACE_S
+from shardline.training.group.backend import KerasBackendConfig
+from shardline.training.group.oversight import Oversight
+from shardline.training.group.scaling import FollowNodes, room_for
+from shardline.training.stopping.failures import sentence_of, telling
+from shardline.training.stopping.requests import STOP_GRACE_S
 from shardline.training.task import WorkerTask
 from shardline.training.worker import Outcome, train_worker
 

@@ -11,9 +11,9 @@ from ray.train.v2._internal.execution.callback import ControllerCallback, Worker
 
 from shardline.cluster.resources import draining_nodes
 from shardline.store import Store
-from shardline.training.failures import told_by_ranks
-from shardline.training.incidents import write_incidents
-from shardline.training.stopping import STOP_GRACE_S, request_stop, stop_training
+from shardline.training.group.incidents import write_incidents
+from shardline.training.stopping.failures import told_by_ranks
+from shardline.training.stopping.requests import STOP_GRACE_S, request_stop, stop_training
 
 DRAIN_POLL_S = 2.0
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from shardline.errors import ModelError
-from shardline.training.exchange import Exchange
+from shardline.training.exchange.peers import Exchange
 
 logger = logging.getLogger(__name__)
 

@@ -20,9 +20,9 @@ from shardline.artifacts.variables import (
 )
 from shardline.spec.train import CheckpointSpec
 from shardline.store import Store
-from shardline.training.background import Background
-from shardline.training.commit import commit_together, retain
-from shardline.training.exchange import Exchange
+from shardline.training.checkpoints.background import Background
+from shardline.training.checkpoints.commit import commit_together, retain
+from shardline.training.exchange.peers import Exchange
 
 logger = logging.getLogger(__name__)
 

@@ -26,12 +26,12 @@ from shardline.artifacts.journal import (
 from shardline.errors import ShardlineError
 from shardline.spec import Spec
 from shardline.store import Store
-from shardline.training.data_wait import DataWait
-from shardline.training.notes import Notes
-from shardline.training.progress import progress_key
-from shardline.training.speed import Pace, Reading, Speed
+from shardline.training.journal.data_wait import DataWait
+from shardline.training.journal.notes import Notes
+from shardline.training.journal.progress import progress_key
+from shardline.training.journal.speed import Pace, Reading, Speed
+from shardline.training.journal.tensorboard import event_files
 from shardline.training.stream import TrainStream
-from shardline.training.tensorboard import event_files
 
 PROGRESS_INTERVAL_S = 1.0
 STEP_LINE_PAUSE_S, STEP_LINE_SHARE = 10.0, 0.005

@@ -7,8 +7,8 @@ import keras
 import orjson
 
 from shardline.errors import NotFiniteError
-from shardline.training.exchange import Exchange
-from shardline.training.stopping import StopRequested, note_step, stop_reason
+from shardline.training.exchange.peers import Exchange
+from shardline.training.stopping.requests import StopRequested, note_step, stop_reason
 
 ASK_INTERVAL_S = 0.5
 MAX_STEPS_BETWEEN = 10_000

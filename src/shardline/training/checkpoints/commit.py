@@ -19,7 +19,7 @@ from shardline.artifacts.variables import MODEL_PREFIX, OPTIMIZER_PREFIX
 from shardline.errors import NotFiniteError, ShardlineError, TrainingError
 from shardline.spec.train import CheckpointSpec
 from shardline.store import Store
-from shardline.training.exchange import Exchange
+from shardline.training.exchange.peers import Exchange
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from shardline.errors import TrainingError
-from shardline.training.links import (
+from shardline.training.exchange.links import (
     PIECE_BYTES,
     Neighbours,
     Place,
@@ -20,9 +20,9 @@ from shardline.training.links import (
     SocketSender,
     received_exactly,
 )
-from shardline.training.queued_calls import QueuedCalls
-from shardline.training.reduction import NarrowSums, PlainSums, Sums, reduce_around
-from shardline.training.shared_memory import SharedReceiver, SharedSender, share_memory
+from shardline.training.exchange.queued_calls import QueuedCalls
+from shardline.training.exchange.reduction import NarrowSums, PlainSums, Sums, reduce_around
+from shardline.training.exchange.shared_memory import SharedReceiver, SharedSender, share_memory
 
 CONNECT_TIMEOUT_S = 60.0
 # A peer sends its token at once.

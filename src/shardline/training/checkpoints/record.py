@@ -8,10 +8,10 @@ from shardline.artifacts.checkpoint import Cursor, EpochLogs
 from shardline.data.order import Order
 from shardline.errors import SpecError
 from shardline.spec.train import CheckpointSpec
-from shardline.training.exchange import Exchange
-from shardline.training.metrics import assign_all
-from shardline.training.recorder import Recorder, Snapshot
-from shardline.training.replicas import make_equal
+from shardline.training.checkpoints.recorder import Recorder, Snapshot
+from shardline.training.exchange.peers import Exchange
+from shardline.training.replicas.equality import make_equal
+from shardline.training.replicas.metrics import assign_all
 from shardline.training.user_callbacks import UserCallbacks
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from shardline.artifacts.variables import host_array
 from shardline.errors import ModelError
-from shardline.training.exchange import Exchange
+from shardline.training.exchange.peers import Exchange
 
 # Words that are added at once; their sums stay in the nearest cache.
 WORDS = 4096

@@ -11,8 +11,8 @@ from shardline.errors import (
     StalledError,
     TrainingError,
 )
-from shardline.training.exchange import Exchange
-from shardline.training.stopping import StopRequested
+from shardline.training.exchange.peers import Exchange
+from shardline.training.stopping.requests import StopRequested
 
 
 @contextmanager

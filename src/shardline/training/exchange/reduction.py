@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from shardline.training.links import PIECE_BYTES, Neighbours
+from shardline.training.exchange.links import PIECE_BYTES, Neighbours
 
 # Pieces sent before the first one is waited for, so that neither side waits for a wake-up.
 PIECES_AHEAD = 3

@@ -12,7 +12,7 @@ from shardline.artifacts.checkpoint import (
 )
 from shardline.errors import IntegrityError, NotFoundError
 from shardline.store import Store
-from shardline.training.exchange import Exchange
+from shardline.training.exchange.peers import Exchange
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from shardline.training.links import PIECE_BYTES, received, received_exactly
+from shardline.training.exchange.links import PIECE_BYTES, received, received_exactly
 
 FOLDER = Path("/dev/shm")  # in memory
 # Enough that the sender is not waited for while the receiver sums, few enough to stay in cache.

@@ -10,7 +10,7 @@ from shardline.errors import ShardlineError
 from shardline.progress import Progress
 from shardline.spec import Spec
 from shardline.store import Store
-from shardline.training.progress import progress_key
+from shardline.training.journal.progress import progress_key
 
 WATCH_INTERVAL_S = 0.5
 LAST_LOOK_TIMEOUT_S = 30.0

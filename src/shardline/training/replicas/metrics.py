@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from shardline.errors import ModelError
-from shardline.training.exchange import Exchange
-from shardline.training.replicas import make_equal, value_of
+from shardline.training.exchange.peers import Exchange
+from shardline.training.replicas.equality import make_equal, value_of
 
 Logs = dict[str, Any]
 

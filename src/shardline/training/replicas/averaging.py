@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from shardline.training.gradients import GradientSums
+from shardline.training.replicas.gradients import GradientSums
 
 
 def average_gradients(model: Any, sums: GradientSums | None, *, weight: float) -> None:

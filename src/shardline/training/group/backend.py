@@ -13,10 +13,10 @@ from typing import Any
 import ray
 from ray.train.backend import Backend, BackendConfig
 
-from shardline.training.exchange import join, leave
-from shardline.training.oversight import stop_group
-from shardline.training.ring import PEER_TIMEOUT_S, Listener, TcpRing
-from shardline.training.stopping import stop_on_sigterm
+from shardline.training.exchange.peers import join, leave
+from shardline.training.exchange.ring import PEER_TIMEOUT_S, Listener, TcpRing
+from shardline.training.group.oversight import stop_group
+from shardline.training.stopping.requests import stop_on_sigterm
 
 SHUTDOWN_TIMEOUT_S = 5.0
 

@@ -1,0 +1,1 @@
+"""When training state is committed, by whom, and where training continues."""

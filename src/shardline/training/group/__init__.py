@@ -1,0 +1,1 @@
+"""The group of workers under Ray Train: started, watched, stopped together, started again."""

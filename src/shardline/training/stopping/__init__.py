@@ -1,0 +1,1 @@
+"""How training ends early: asked to, or failed, and what is said of it."""
