@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from tests.models.architectures import ARCHITECTURES, EPOCHS, STEPS_PER_EPOCH, write_all
+from tests.models.architectures import EPOCHS, STEPS_PER_EPOCH, write_all
 from tests.models.ranks import Training
 
 from shardline.artifacts.checkpoint import delete_checkpoints, list_checkpoints
 from shardline.store import Store
 
-NAME = "mlp"
+NAME = "mlp, several steps per execution"
 LANES = 4
 TRAIN = {
     "lanes": LANES,
@@ -34,7 +34,6 @@ def assert_same_end(ours, theirs):
 
 
 def test_run_continued_on_other_numbers_of_workers_ends_the_same(ranks, store):
-    assert NAME in ARCHITECTURES
     (expected, *_) = ranks.train(Training(NAME, store.uri, "calm", TRAIN), world_size=2)
     hit = Training(NAME, store.uri, "hit", TRAIN)
     ranks.train(hit, world_size=4)
