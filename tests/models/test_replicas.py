@@ -169,9 +169,10 @@ def test_optimizer_besides_the_models_own_is_refused_on_several_workers_only():
 
 
 @pytest.mark.parametrize("nest", [lambda loss: loss, lambda loss: [loss]])
-def test_loss_that_adds_up_a_workers_rows_is_refused(nest):
-    model = small(loss=nest(keras.losses.MeanSquaredError(reduction="sum")))
-    assert "reduction='sum' adds up the rows of a worker's batch" in refusal(model)
+@pytest.mark.parametrize("reduction", ["sum", "none", None, "mean_with_sample_weight"])
+def test_loss_that_is_no_mean_over_a_workers_rows_is_refused(nest, reduction):
+    model = small(loss=nest(keras.losses.MeanSquaredError(reduction=reduction)))
+    assert f"reduction={reduction!r} is no mean over the rows" in refusal(model)
     check_exactness(model, Alone())
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from shardline.artifacts.candidate import Candidate, RestoredModel, restored_model
 from shardline.artifacts.clock import Clock, unix_clock
 from shardline.artifacts.evaluation import EvaluationManifest, evaluation_key
+from shardline.artifacts.figures import figures
 from shardline.data.manifest import DatasetManifest
 from shardline.data.reading import column_to_numpy, read_split
 from shardline.data.schema import Column
@@ -41,7 +42,7 @@ def evaluate_candidate(
         dataset_version=dataset.version,
         split=split,
         rows=dataset.split(split).rows,
-        metrics={name: float(value) for name, value in logs.items()},
+        metrics=figures(logs),
         created_unix_s=clock(),
     )
     # Replaces the evaluation of other weights: a run that was deleted and trained anew.

@@ -83,7 +83,13 @@ def _build_weights(model: Any, dataset: DatasetManifest) -> None:
         column.name: tf.zeros((1, *(column.shape or (1,))), dtype=column.dtype)
         for column in dataset.columns.features
     }
-    model(row)
+    try:
+        model(row)
+    except Exception as error:  # the model's `call` is the user's code and may raise anything
+        raise ModelError(
+            f"the model cannot be called with the features {', '.join(row)}: "
+            f"{type(error).__name__}: {error}; a Sequential needs a keras.Input as its first layer."
+        ) from error
 
 
 def _check_inputs(model: Any, columns: Mapping[str, Column]) -> None:

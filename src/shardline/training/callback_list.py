@@ -43,7 +43,12 @@ def callback_list(
     """
     train = task.spec.train
     own = make_callbacks(train.callbacks, task.code)
-    record.user_callbacks = UserCallbacks(own, exchange=exchange, states=start.callbacks)
+    record.user_callbacks = UserCallbacks(
+        own,
+        exchange=exchange,
+        states=start.callbacks,
+        resumes_in_epoch=start.cursor.step > 0,
+    )
     lanes = record.order.worker_lanes(exchange.rank, exchange.world_size)
     share = len(lanes) / record.order.num_lanes
     stop = StopTogether(exchange, record, stop_epoch=train.epochs)

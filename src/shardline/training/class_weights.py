@@ -80,12 +80,18 @@ def balanced(counts: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
 def _counts(
     labels: "np.ndarray[Any, Any]", exchange: Exchange, *, num_classes: int
 ) -> "np.ndarray[Any, Any]":
-    local = np.bincount(labels.astype(np.int64), minlength=num_classes)
+    places = np.maximum(labels.astype(np.int64), -1) + 1  # place 0 is for what is no class
+    local = np.bincount(places, minlength=num_classes + 1)
     everyone = [np.frombuffer(other, np.int64) for other in exchange.all_gather(local.tobytes())]
     total = np.zeros(max(len(counts) for counts in everyone), np.int64)
     for counts in everyone:
         total[: len(counts)] += counts
-    return total
+    if total[0]:
+        raise SpecError(
+            f"train.class_weight needs class indices from 0, but {total[0]} rows of the train "
+            "split have a negative label; renumber the classes."
+        )
+    return total[1:]
 
 
 def _index_of(name: str, label: Label) -> int:

@@ -1,7 +1,7 @@
 """Starts the workers, watches them, and turns what they leave into a result."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shardline.artifacts.checkpoint import (
     CheckpointManifest,
@@ -23,6 +23,7 @@ from shardline.training.journal.mlflow_log import mlflow_log
 from shardline.training.journal.watching import Watch, watching
 from shardline.training.run import begin_run, discard_run
 from shardline.training.task import WorkerTask
+from shardline.training.warm_start import find_warm_start
 from shardline.training.worker import Outcome, train_order
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,8 @@ def train_model(
         discard_run(store, spec.run_name)
     begin_run(store, spec, dataset=task.dataset, code=task.code)
     found = newest_intact(store, list_checkpoints(store, spec.run_name))
+    if found is None and task.warm_start is None:
+        task = replace(task, warm_start=find_warm_start(store, spec))  # its checkpoints were torn
     if found is None or not (found.finished or found.cursor.epoch >= spec.train.epochs):
         _check_resources(spec)
         watch = Watch(store, spec, steps_per_epoch=order.steps_per_epoch, progress=progress)

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from shardline.artifacts.checkpoint import Cursor
+from shardline.errors import ModelError
 from shardline.training.stream import TrainStream
 
 
@@ -21,7 +22,7 @@ def fit(model: Any, stream: TrainStream, *, start: Cursor, stop_epoch: int, **op
     steps = stream.order.steps_per_epoch
     if start.step:
         following = Cursor(epoch=start.epoch + 1, step=0)
-        with _weights_left_alone(model):
+        with _weights_left_alone(model, is_last=following.epoch == stop_epoch):
             model.fit(
                 stream.dataset(start, stop_epoch=following.epoch),
                 steps_per_epoch=steps - start.step,
@@ -53,18 +54,29 @@ def _make_state(model: Any, batch: Any) -> None:
         batch: The structure of a batch, as `tf.TensorSpec`s.
     """
     if type(model).train_step is keras.Model.train_step and "train_step" not in vars(model):
-        model._symbolic_build(data_batch=batch)
+        try:
+            model._symbolic_build(data_batch=batch)
+        except Exception as error:  # layers, loss and metrics may be the user's own
+            raise ModelError(
+                "model, loss and metrics do not fit the dataset's features and label: "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
 
 @contextmanager
-def _weights_left_alone(model: Any) -> Iterator[None]:
+def _weights_left_alone(model: Any, *, is_last: bool) -> Iterator[None]:
     """Keep `fit` from overwriting the weights with their moving averages when it returns.
 
-    Unless a callback has ended training: then there is no other `fit` that would.
+    Unless training ends with it, by itself or by a callback: then no other `fit` would.
     """
     optimizer = model.optimizer
     finalize = optimizer.finalize_variable_values
-    optimizer.finalize_variable_values = lambda weights: model.stop_training and finalize(weights)
+
+    def finalize_at_the_end(weights: Any) -> None:
+        if is_last or model.stop_training:
+            finalize(weights)
+
+    optimizer.finalize_variable_values = finalize_at_the_end
     try:
         yield
     finally:

@@ -67,12 +67,19 @@ class UserCallbacks(keras.callbacks.Callback):  # type: ignore[misc]  # keras sh
         callbacks: The user's, in order.
         exchange: Connects the workers.
         states: Plain-data attributes from the checkpoint that training continues from.
+        resumes_in_epoch: Whether that checkpoint lies inside an epoch.
     """
 
     def __init__(
-        self, callbacks: Sequence[Any], *, exchange: Exchange, states: Sequence[State] = ()
+        self,
+        callbacks: Sequence[Any],
+        *,
+        exchange: Exchange,
+        states: Sequence[State] = (),
+        resumes_in_epoch: bool = False,
     ) -> None:
         super().__init__()
+        self._resumes_in_epoch = resumes_in_epoch
         self.stopped = False
         """Whether a callback has ended training."""
         self._callbacks = callbacks
@@ -83,7 +90,8 @@ class UserCallbacks(keras.callbacks.Callback):  # type: ignore[misc]  # keras sh
         self._may_stop_in_epoch = any(
             getattr(type(callback), name) is not getattr(base, name)
             for callback in callbacks
-            for name in ("on_train_batch_end", "on_batch_end")
+            for when in ("begin", "end")
+            for name in (f"on_train_batch_{when}", f"on_batch_{when}")
         )
 
     def states(self) -> tuple[State, ...]:
@@ -95,6 +103,18 @@ class UserCallbacks(keras.callbacks.Callback):  # type: ignore[misc]  # keras sh
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Continue where the callbacks were; Keras's own reset themselves when `fit` begins."""
+        self._put_back()
+        self._rate = _learning_rate(self.model.optimizer)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Undo what a callback does at the beginning of an epoch that was begun before."""
+        if self._resumes_in_epoch:
+            self._put_back()
+            if self._rate is not None:
+                self.model.optimizer.learning_rate = self._rate
+        self._resumes_in_epoch = False
+
+    def _put_back(self) -> None:
         for callback, state in zip(self._callbacks, self._restored, strict=False):
             for name, value in state.items():
                 setattr(callback, name, value)
@@ -120,6 +140,12 @@ class UserCallbacks(keras.callbacks.Callback):  # type: ignore[misc]  # keras sh
                 f"a callback ({names}) stopped training on ranks {stopping} of {len(votes)} only; "
                 "decide from the epoch's logs, which are the same on all workers."
             )
+
+
+def _learning_rate(optimizer: Any) -> float | None:
+    """The rate when callbacks may set it; None when it follows a schedule."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return float(inner.learning_rate) if isinstance(inner._learning_rate, keras.Variable) else None
 
 
 def plain_attributes(callback: Any) -> State:

@@ -69,6 +69,8 @@ def _train(task: WorkerTask, exchange: Exchange) -> Outcome:
 
     spec, store = task.spec, Store(task.spec.store)
     restored = restore_newest(store, spec.run_name, exchange)
+    if restored and restored.checkpoint.finished:  # by a callback; the group was lost afterwards
+        return Outcome(history=[dict(entry) for entry in restored.checkpoint.history])
     model, guard, remarks = _connected_model(task, exchange, is_new=restored is None)
     stream, validation = _streams(task, model, exchange)
     beginning = _before_training(task, exchange.world_size)
@@ -116,7 +118,8 @@ def _connected_model(
     Returns:
         Model, guard of its gradients, and what the user should know.
     """
-    from shardline.training.replicas.averaging import average_gradients
+    from shardline.training.replicas.agreement import agreed
+    from shardline.training.replicas.averaging import average_gradients, loss_has_share
     from shardline.training.replicas.equality import check_same_start, draw_apart
     from shardline.training.replicas.exactness import check_exactness
     from shardline.training.replicas.gradients import gradient_sums
@@ -126,8 +129,13 @@ def _connected_model(
 
     order = train_order(task.spec, task.dataset)
     sums = gradient_sums(task.spec.train, exchange)
-    model = build_model(task.code, task.spec, task.dataset)
-    remarks = (apply_warm_start(model, task.warm_start),) if is_new and task.warm_start else ()
+    warm_start = task.warm_start if is_new else None
+
+    def build() -> tuple[Any, tuple[str, ...]]:
+        model = build_model(task.code, task.spec, task.dataset)
+        return model, (apply_warm_start(model, warm_start),) if warm_start else ()
+
+    model, remarks = agreed(exchange, build)
     check_same_start(model, exchange)
     check_exactness(model, exchange)
     draw_apart(model, exchange.rank)
@@ -135,7 +143,8 @@ def _connected_model(
     guard = GradientGuard(model.optimizer)
     lanes = order.worker_lanes(exchange.rank, exchange.world_size)
     weight = len(lanes) / order.num_lanes
-    synchronise_normalisation(model, sums, weight=weight)
+    moments_weight = 1.0 if loss_has_share(model) else weight
+    synchronise_normalisation(model, sums, weight=moments_weight)
     average_gradients(model, sums, weight=weight)
     return model, guard, remarks
 
@@ -144,6 +153,7 @@ def _streams(task: WorkerTask, model: Any, exchange: Exchange) -> tuple[TrainStr
     """This worker's training batches and, where the split has rows, its validation data."""
     from shardline.training.class_weights import class_weights
     from shardline.training.replicas.additivity import refuse_unaddable
+    from shardline.training.replicas.agreement import agreed
 
     train, dataset = task.spec.train, task.dataset
     place: dict[str, Any] = {
@@ -152,12 +162,17 @@ def _streams(task: WorkerTask, model: Any, exchange: Exchange) -> tuple[TrainStr
         "rank": exchange.rank,
         "world_size": exchange.world_size,
     }
-    stream = TrainStream(dataset, train_order(task.spec, dataset), **place)
-    stream.class_weights = class_weights(train, dataset.columns.label, stream.labels, exchange)
-    if exchange.world_size > 1:
-        refuse_unaddable(model, stream.dataset(Cursor(epoch=0, step=0), stop_epoch=1))
     local_batch = train.global_batch // exchange.world_size
-    return stream, validation_stream(dataset, batch_rows=local_batch, **place)
+
+    def read() -> tuple[TrainStream, Any]:
+        stream = TrainStream(dataset, train_order(task.spec, dataset), **place)
+        if exchange.world_size > 1:
+            refuse_unaddable(model, stream.dataset(Cursor(epoch=0, step=0), stop_epoch=1))
+        return stream, validation_stream(dataset, batch_rows=local_batch, **place)
+
+    stream, validation = agreed(exchange, read)
+    stream.class_weights = class_weights(train, dataset.columns.label, stream.labels, exchange)
+    return stream, validation
 
 
 def train_order(spec: Spec, dataset: DatasetManifest) -> Order:

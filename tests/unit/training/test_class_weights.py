@@ -72,3 +72,8 @@ def test_class_weight_that_does_not_fit_the_label_is_refused(label, sentence):
     with pytest.raises(SpecError) as refusal:
         check_class_weight(TrainSpec(class_weight={"rihgt": 2.0}), label)
     assert sentence in str(refusal.value)
+
+
+def test_class_weights_of_labels_that_are_no_indices_are_refused():
+    with pytest.raises(SpecError, match=r"2 rows of the train split have a negative label"):
+        weights_of("balanced", [-1, 1, -1], NUMBER)

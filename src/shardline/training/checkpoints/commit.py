@@ -16,7 +16,7 @@ from shardline.artifacts.checkpoint import (
 )
 from shardline.artifacts.tensor_file import TensorFile
 from shardline.artifacts.variables import MODEL_PREFIX, OPTIMIZER_PREFIX
-from shardline.errors import NotFiniteError, ShardlineError, TrainingError
+from shardline.errors import NotFiniteError, ShardlineError, StoreError, TrainingError
 from shardline.spec.train import CheckpointSpec
 from shardline.store import Store
 from shardline.training.exchange.peers import Exchange
@@ -55,6 +55,7 @@ def commit_together(
 
     def commit() -> dict[str, str]:
         if exchange.rank == 0:
+            _check_files(store, manifest, files)
             commit_checkpoint(store, manifest, files)
         return {}
 
@@ -91,6 +92,16 @@ def _together(exchange: Exchange, part: Callable[[], dict[str, str]]) -> list[_R
             kind = NotFiniteError if found.not_finite else TrainingError
             raise kind(f"rank {rank}: {found.error}") from failure
     return reports
+
+
+def _check_files(store: Store, manifest: CheckpointManifest, files: dict[str, str]) -> None:
+    """A folder that is not shared between nodes takes every rank's file, each its own."""
+    gone = [name for name in files if not store.exists(f"{manifest.key}/{name}")]
+    if gone:
+        raise StoreError(
+            f"{store.uri} lacks {gone[0]}, which another worker has written; give all nodes the "
+            "same store."
+        )
 
 
 def _write_finite(store: Store, manifest: CheckpointManifest, share: TensorFile) -> dict[str, str]:

@@ -1,10 +1,12 @@
 """The Keras callback of every worker that keeps the cursor and commits checkpoints."""
 
+import math
 from typing import Any
 
 import keras
 
 from shardline.artifacts.checkpoint import Cursor, EpochLogs
+from shardline.artifacts.figures import figures
 from shardline.data.order import Order
 from shardline.errors import SpecError
 from shardline.spec.train import CheckpointSpec
@@ -74,7 +76,7 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add the epoch to the history and commit when due or when it is the best so far."""
-        entry = {name: float(value) for name, value in (logs or {}).items()}
+        entry = figures(logs or {})
         self.history.append({"epoch": epoch, **entry})
         self._cursor = Cursor(epoch=epoch + 1, step=0)
         self._first_step = 0
@@ -134,9 +136,11 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
         if monitor is None:
             return False
         values = [entry[monitor.metric] for entry in self.history]
+        known = [value for value in values if not math.isnan(value)]
         best = min if monitor.mode == "min" else max
+        is_best = bool(known) and values[-1] == best(known)
         # Rank 0 decides: metrics that a custom step computes by itself differ between ranks.
-        votes = self._exchange.all_gather(bytes([values[-1] == best(values)]))
+        votes = self._exchange.all_gather(bytes([is_best]))
         return votes[0] == b"\x01"
 
     def _check_monitor(self, entry: dict[str, float]) -> None:

@@ -4,7 +4,7 @@ import logging
 
 import orjson
 
-from shardline.errors import NotFoundError, StoreUnavailableError
+from shardline.errors import ShardlineError
 from shardline.store import Store
 
 logger = logging.getLogger(__name__)
@@ -38,8 +38,8 @@ class TellIncidents:
         """Look for new ones."""
         try:
             sentences = orjson.loads(self._store.read(incidents_key(self._run)))
-        except (NotFoundError, StoreUnavailableError):
-            return
+        except (ShardlineError, ValueError):
+            return  # nothing there yet, or just being written
         for sentence in sentences[self._told :]:
             logger.warning("run %s: the workers stopped: %s", self._run, sentence)
         self._told = len(sentences)

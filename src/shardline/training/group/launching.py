@@ -1,5 +1,6 @@
 """Runs a worker group under Ray Train until it is done, however often it must be restarted."""
 
+import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
 from shardline.cluster.resources import Demand, NodeResources, described
-from shardline.errors import ResourceError, TrainingError
+from shardline.errors import ResourceError, ShardlineError, TrainingError
 from shardline.spec import Spec
 from shardline.spec.train import TrainSpec, WorkersSpec
 from shardline.store import Store
@@ -22,6 +23,8 @@ from shardline.training.stopping.failures import sentence_of, telling
 from shardline.training.stopping.requests import STOP_GRACE_S
 from shardline.training.task import WorkerTask
 from shardline.training.worker import Outcome, train_worker
+
+logger = logging.getLogger(__name__)
 
 RESIZE_CHECK_INTERVAL_S = 15.0
 ELASTIC_START_TIMEOUT_S = 30.0
@@ -97,8 +100,16 @@ def run_workers(spec: Spec, store: Store, task: WorkerTask) -> Outcome:
         trainer.abort()
         raise
     finally:
-        store.delete_folder(scratch)
+        _tidy_up(store, scratch)
     return outcome
+
+
+def _tidy_up(store: Store, scratch: str) -> None:
+    """Remove what Ray wrote; a store that is down must not hide how training ended."""
+    try:
+        store.delete_folder(scratch)
+    except ShardlineError as error:
+        logger.warning("Ray's notes in %s could not be removed: %s", scratch, error)
 
 
 class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray ships no types

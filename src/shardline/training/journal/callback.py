@@ -14,6 +14,7 @@ import keras
 import orjson
 
 from shardline.artifacts.checkpoint import EpochLogs
+from shardline.artifacts.figures import figures
 from shardline.artifacts.journal import (
     JournalLine,
     continued,
@@ -119,7 +120,7 @@ class Journal(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no
         if now_s - self._noted.now_s < PROGRESS_INTERVAL_S:
             return
         speed = self._speed(self._noted)
-        running = finite({name: float(value) for name, value in (logs or {}).items()})
+        running = finite(figures(logs or {}))
         self._note_progress(speed, self._epoch_logs or running)
         if self._step_pace.is_due(now_s):
             self._lines.append(self._line("step", running, speed, self._learning_rate({})))

@@ -7,6 +7,7 @@ while its server is away it gets later. A server that fails never stops training
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
@@ -115,8 +116,9 @@ class MlflowLog:
             experiment = found.experiment_id if found else client.create_experiment(name)
             created = client.create_run(experiment, tags=self._tags(), run_name=spec.run_name)
             self._run_id = created.info.run_id
+            self._remember()  # a parameter that is refused must not begin another run
             for key, value in self._params().items():
-                client.log_param(self._run_id, key, value)
+                client.log_param(self._run_id, _allowed(key), value)
         self._client = client
         self._remember()
 
@@ -147,6 +149,11 @@ def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
             yield f"{prefix}{name}", str(value)[:MAX_PARAM_CHARACTERS]
 
 
+def _allowed(name: str) -> str:
+    """MLflow refuses names with other characters."""
+    return re.sub(r"[^/\w.\- ]", "_", name)
+
+
 def _metrics(line: JournalLine) -> Iterator[Any]:
     from mlflow.entities import Metric
 
@@ -154,4 +161,4 @@ def _metrics(line: JournalLine) -> Iterator[Any]:
     when_ms = int((line.unix_s or time.time()) * 1000)
     for name, value in {**speeds, **line.logs}.items():
         if value is not None:
-            yield Metric(name, value, when_ms, line.epoch)
+            yield Metric(_allowed(name), value, when_ms, line.epoch)

@@ -34,10 +34,15 @@ def average_gradients(model: Any, sums: GradientSums | None, *, weight: float) -
     optimizer.apply = apply_mean
     if sums is None:
         return
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+    if loss_has_share(model):
         _share_before_scaling(optimizer, weight)
         weight = 1.0
     sums.share(weight)
+
+
+def loss_has_share(model: Any) -> bool:
+    """Whether a rank's share of the rows is in its loss already, not only in its gradients."""
+    return isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
 
 
 def _share_before_scaling(optimizer: Any, weight: float) -> None:

@@ -92,11 +92,16 @@ def _refuse_summed_losses(model: Any) -> None:
     import keras
 
     losses = keras.tree.flatten(model.loss)
-    if any(getattr(loss, "reduction", None) == "sum" for loss in losses):
-        raise ModelError(
-            "a loss with reduction='sum' adds up the rows of a worker's batch, so its gradient "
-            "would depend on the number of workers; leave the reduction out: the mean is taken."
-        )
+    refused: set[str | None] = {"sum"}
+    if type(model).train_step is keras.Model.train_step:  # another may reduce by itself
+        refused |= {"none", None, "mean_with_sample_weight"}
+    for loss in losses:
+        if isinstance(loss, keras.losses.Loss) and loss.reduction in refused:
+            raise ModelError(
+                f"a loss with reduction={loss.reduction!r} is no mean over the rows of a worker's "
+                "batch, so its gradient would depend on the number of workers; leave the reduction "
+                "out: the mean is taken."
+            )
 
 
 def _normalises_alone(layer: Any) -> bool:

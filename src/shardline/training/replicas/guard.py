@@ -97,7 +97,8 @@ class RefuseNotFinite(keras.callbacks.Callback):  # type: ignore[misc]  # keras 
         Raises:
             NotFiniteError: Gradients are not finite.
         """
-        end = self._first_step + batch + 1
+        # Keras counts whole executions, also where the epoch ends inside one.
+        end = min(self._first_step + batch + 1, self._order.steps_per_epoch)
         steps_since = self._guard.steps_since()
         if steps_since is not None:
             at = Cursor(epoch=self._epoch, step=end - steps_since)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from shardline.artifacts.figures import figures
 from shardline.errors import ModelError
 from shardline.training.exchange.peers import Exchange
 from shardline.training.replicas.equality import make_equal, value_of
@@ -55,7 +56,10 @@ class GlobalMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # keras sh
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Replace this worker's numbers by everybody's."""
         if logs is not None:
-            logs.update(self._train or self.global_logs(logs))
+            found = self._train or self.global_logs(logs)
+            for name in [name for name, value in logs.items() if np.ndim(value)]:
+                del logs[name]  # a vector; its numbers have names of their own
+            logs.update(found)
             logs.update({f"val_{name}": value for name, value in self._validation.items()})
 
     def global_logs(self, local: Logs) -> dict[str, float]:
@@ -68,7 +72,7 @@ class GlobalMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # keras sh
             Under the names that any rank logged; the model's own states stay as they are.
         """
         own, everybodys = self._results()
-        local = _scalars(local)
+        local = figures(local)
         names = _names_of_all(local, self._exchange)
         # A custom step may log a figure of its own under a metric's name.
         of_metrics = local.keys() == own.keys()
@@ -90,11 +94,11 @@ class GlobalMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # keras sh
     def _results(self) -> tuple[dict[str, float], dict[str, float]]:
         """This rank's results, and those of the states summed over ranks."""
         variables = self.model.metrics_variables
-        own = _scalars(self.model.get_metrics_result())
+        own = figures(self.model.get_metrics_result())
         local = [np.array(value_of(variable)) for variable in variables]
         _check_same_states(variables, self._exchange)
         assign_all(variables, self._exchange.all_reduce(local))
-        everybodys = _scalars(self.model.get_metrics_result())
+        everybodys = figures(self.model.get_metrics_result())
         assign_all(variables, local)
         return own, everybodys
 
@@ -125,17 +129,6 @@ def assign_all(variables: list[Any], values: list[Any]) -> None:
     """Assign values to variables, pairwise."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
-
-
-def _scalars(results: Logs) -> dict[str, float]:
-    """Results that are numbers, those of metrics with several included, as Keras logs them."""
-    found: dict[str, float] = {}
-    for name, value in results.items():
-        if isinstance(value, dict):
-            found |= _scalars(value)
-        elif np.ndim(value) == 0:
-            found[name] = float(value)
-    return found
 
 
 def _names_of_all(local: Logs, exchange: Exchange) -> list[str]:

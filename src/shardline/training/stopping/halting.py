@@ -62,8 +62,8 @@ class StopTogether(keras.callbacks.Callback):  # type: ignore[misc]  # keras shi
             self._ask()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Ask; after the last epoch, only whether it diverged."""
-        self._ask(over=epoch + 1 == self._stop_epoch)
+        """Ask; after the last epoch, also one that a callback made it, only about divergence."""
+        self._ask(over=epoch + 1 == self._stop_epoch or bool(self.model.stop_training))
 
     def _ask(self, *, over: bool = False) -> None:
         message = orjson.dumps([self._steps_until_next(), stop_reason(), self._divergence])
