@@ -131,10 +131,10 @@ def test_notes_that_cannot_be_written_stop_nothing(tmp_path, monkeypatch, caplog
     prepared(spec)
     write = Store.write
 
-    def full(store, key, data):
+    def full(store, key, data, **options):
         if "metrics.jsonl" in key or "tensorboard" in key:
             raise OSError(28, "No space left on device")
-        write(store, key, data)
+        write(store, key, data, **options)
 
     monkeypatch.setattr(Store, "write", full)
     with caplog.at_level(logging.WARNING):

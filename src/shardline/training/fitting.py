@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import keras
-
 from shardline.artifacts.checkpoint import Cursor
 from shardline.errors import ModelError
 from shardline.training.stream import TrainStream
@@ -53,6 +51,8 @@ def _make_state(model: Any, batch: Any) -> None:
         model: Compiled.
         batch: The structure of a batch, as `tf.TensorSpec`s.
     """
+    import keras
+
     if type(model).train_step is keras.Model.train_step and "train_step" not in vars(model):
         try:
             model._symbolic_build(data_batch=batch)
