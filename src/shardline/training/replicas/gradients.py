@@ -1,8 +1,7 @@
 """Sums of gradients over workers, inside the traced training step: two transports of one kind.
 
-Between CPU workers the TCP ring takes an eighth (77 k parameters) to half (4.3 M) of the time of
-TensorFlow's collectives (`benchmarks/exchange.py`); between GPUs those are NCCL's and leave the
-gradients on the device.
+Between CPU workers the ring takes a fifth to a fifteenth of the time of TensorFlow's collectives
+(`benchmarks/exchange.py`); between GPUs those are NCCL's and leave the gradients on the device.
 """
 
 import functools
