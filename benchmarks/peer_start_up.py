@@ -3,16 +3,17 @@
 Runs in the peers' environment: `python peer_start_up.py ROWS.parquet STAMPS_FOLDER`.
 """
 
-import os
-import struct
 import sys
-import time
-from pathlib import Path
-from typing import Any
 
 
 def train(config: dict[str, str]) -> None:
-    """What each worker runs."""
+    """What each worker runs; Ray sends it alone, without this module's imports."""
+    import os
+    import struct
+    import time
+    from pathlib import Path
+    from typing import Any
+
     import pyarrow.parquet as pq
     import tensorflow as tf
     import tf_keras

@@ -96,7 +96,7 @@ class HandStarted:
     def apart(self, specs: Sequence[shardline.Spec]) -> None:
         """Train a model on each at the same time, with no exchange."""
         self._wait(
-            pool.submit(train_alone, spec) for pool, spec in zip(self._pools, specs, strict=True)
+            pool.submit(train_apart, spec) for pool, spec in zip(self._pools, specs, strict=True)
         )
 
     def close(self) -> None:
@@ -169,6 +169,13 @@ def train_joined(
         for of_ring, listener in zip(zip(*addresses, strict=True), _listeners, strict=True)
     ]
     join(*rings)
+    train_alone(spec)
+
+
+def train_apart(spec: shardline.Spec) -> None:
+    from shardline.training.exchange.peers import leave
+
+    leave()  # the ring of an earlier case
     train_alone(spec)
 
 
