@@ -57,5 +57,5 @@ lock:  ## Resolve the requirements again (needs uv)
 	done
 
 clean:  ## Remove caches and .venv
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

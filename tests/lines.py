@@ -13,7 +13,7 @@ from shardline.progress import SilentProgress
 from shardline.spec import load_spec
 from shardline.store import open_store
 from shardline.training.driver import train_model
-from shardline.training.worker import WorkerTask
+from shardline.training.task import WorkerTask
 
 CLASSIFIER = """
 import os

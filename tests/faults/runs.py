@@ -14,7 +14,8 @@ from shardline.data.manifest import load_dataset
 from shardline.model.code import collect_code
 from shardline.spec import load_spec
 from shardline.store import Store
-from shardline.training.worker import WorkerTask, train_worker
+from shardline.training.task import WorkerTask
+from shardline.training.worker import train_worker
 
 DEADLINE_S = 150
 BUILDER = """

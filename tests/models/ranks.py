@@ -158,7 +158,8 @@ def run_training(exchange, training):
     from shardline.data.manifest import load_dataset
     from shardline.model.code import collect_code
     from shardline.store import Store
-    from shardline.training.worker import WorkerTask, train_worker
+    from shardline.training.task import WorkerTask
+    from shardline.training.worker import train_worker
 
     architecture = ARCHITECTURES[training.architecture]
     seen, models = Seen(), []

@@ -12,7 +12,8 @@ from shardline.model.code import collect_code
 from shardline.spec import load_spec
 from shardline.store import Store
 from shardline.training.exchange.peers import Alone
-from shardline.training.worker import WorkerTask, train_order, train_worker
+from shardline.training.task import WorkerTask
+from shardline.training.worker import train_order, train_worker
 
 # One row, told from the others by its value, is poison.
 BUILDER = """

@@ -15,7 +15,8 @@ from shardline.model.code import collect_code
 from shardline.spec import load_spec
 from shardline.store import Store
 from shardline.training.run import begin_run
-from shardline.training.worker import WorkerTask, train_worker
+from shardline.training.task import WorkerTask
+from shardline.training.worker import train_worker
 
 OPTIONS = {"train.checkpoint.every_steps": 5, "train.checkpoint.keep": 100, "train.epochs": 2}
 

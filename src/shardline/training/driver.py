@@ -11,12 +11,10 @@ from shardline.artifacts.checkpoint import (
     newest_intact,
 )
 from shardline.cluster.resources import Demand, check_fits, cluster_nodes, free_nodes
-from shardline.errors import (
-    NotFiniteError,
-    ShardlineError,
-)
+from shardline.errors import NotFiniteError, ShardlineError
 from shardline.progress import Progress
 from shardline.spec import Spec
+from shardline.spec.train import TrainSpec
 from shardline.store import Store
 from shardline.training.group.incidents import TellIncidents
 from shardline.training.journal.mlflow_log import mlflow_log
@@ -93,22 +91,22 @@ def train_model(
 
 
 def _check_resources(spec: Spec) -> None:
-    train = spec.train
-    wanted = Demand(train.min_workers, train.cpus_per_worker, train.gpus_per_worker)
-    check_fits(wanted, cluster_nodes())
+    check_fits(_demand(spec.train), cluster_nodes())
+
+
+def _demand(train: TrainSpec) -> Demand:
+    """The least that the run can start with."""
+    return Demand(train.min_workers, train.cpus_per_worker, train.gpus_per_worker)
 
 
 def _run(task: WorkerTask, store: Store, progress: Progress) -> Outcome:
     from shardline.training.group.launching import run_workers, wait_for_room
 
-    train = task.spec.train
-
     def say(sentence: str) -> None:
         logger.warning(sentence)
         progress.update(done=0, total=None, note=sentence)
 
-    wanted = Demand(train.min_workers, train.cpus_per_worker, train.gpus_per_worker)
-    wait_for_room(wanted, free_nodes, say=say)
+    wait_for_room(_demand(task.spec.train), free_nodes, say=say)
     return run_workers(task.spec, store, task)
 
 
