@@ -51,7 +51,9 @@ def callback_list(
     )
     lanes = record.order.worker_lanes(exchange.rank, exchange.world_size)
     share = len(lanes) / record.order.num_lanes
-    stop = StopTogether(exchange, record, stop_epoch=train.epochs)
+    stop = StopTogether(
+        exchange, record, stop_epoch=train.epochs, stall_timeout_s=train.stall_timeout_s
+    )
     return [
         *([GlobalMetrics(exchange, share=share)] if exchange.world_size > 1 else []),
         RefuseNotFinite(guard, order=record.order, start=start.cursor, report=stop.report),

@@ -170,12 +170,13 @@ def test_all_reduce_peer_silent_names_both_ranks_and_the_time(size, links):
         if ring.rank == 1:
             assert noticed.wait(10)
             return None
+        ring.expect_answers_within(0.2)
         with pytest.raises(StalledError, match=r"rank 0 waited 0.2 s for rank 1, which is"):
             ring.all_reduce([np.zeros(size, "float32")])
         noticed.set()
         return ring.failure is not None
 
-    assert with_ring(2, body, peer_timeout_s=0.2, **links) == [True, None]
+    assert with_ring(2, body, **links) == [True, None]
 
 
 def test_close_while_a_call_waits_ends_the_call():

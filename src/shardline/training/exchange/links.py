@@ -133,7 +133,7 @@ class Neighbours:
         sender: To the next rank.
         receiver: From the previous rank.
         place: Who they are.
-        timeout_s: How long a neighbour may do nothing.
+        timeout_s: How long a neighbour may do nothing; may be changed between calls.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Neighbours:
         self._sender = sender
         self._receiver = receiver
         self._place = place
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
 
     def send(self, data: memoryview) -> None:
         """Line up at most `PIECE_BYTES` to the next rank; they must not change before `flush`."""
@@ -198,13 +198,13 @@ class Neighbours:
             return self._sender.push()
 
     def _wait(self, began_s: float, *, sending: bool, receiving: bool) -> None:
-        left_s = began_s + self._timeout_s - time.monotonic()
+        left_s = began_s + self.timeout_s - time.monotonic()
         if left_s <= 0:
             peer = self._place.previous if receiving else self._place.next
             raise StalledError(
-                f"rank {self._place.own} waited {self._timeout_s:g} s for rank {peer}, which is "
+                f"rank {self._place.own} waited {self.timeout_s:g} s for rank {peer}, which is "
                 "connected but silent: it is stopped, stuck or very slow; "
-                "train.stall_timeout_s says how long to wait."
+                "train.stall_timeout_s says how long to wait once steps are taken."
             )
         poll = select.poll()
         for link, wanted in ((self._sender, sending), (self._receiver, receiving)):

@@ -19,6 +19,9 @@ class Exchange(Protocol):
     def all_gather(self, message: bytes) -> list[bytes]:
         """Everyone's message, by rank."""
 
+    def expect_answers_within(self, timeout_s: float) -> None:
+        """From now on, take a peer that is silent for longer for one that is stuck."""
+
     def close(self) -> None:
         """Let go of the peers."""
 
@@ -36,6 +39,9 @@ class Alone:
     def all_gather(self, message: bytes) -> list[bytes]:
         """The message itself."""
         return [message]
+
+    def expect_answers_within(self, timeout_s: float) -> None:
+        """There is nobody to wait for."""
 
     def close(self) -> None:
         """Nothing to let go of."""

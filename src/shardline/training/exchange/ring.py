@@ -27,7 +27,7 @@ from shardline.training.exchange.shared_memory import SharedReceiver, SharedSend
 CONNECT_TIMEOUT_S = 60.0
 # A peer sends its token at once.
 STRANGER_TIMEOUT_S = 5.0
-# A peer may legitimately be this late: it traces its graph or waits for a slow store.
+# A peer may legitimately be this late: it imports TensorFlow, traces or waits for a slow store.
 PEER_TIMEOUT_S = 600.0
 # A peer that is well reads on at once.
 FINISH_TIMEOUT_S = 2.0
@@ -80,7 +80,6 @@ class TcpRing:
         addresses: Listening address of every rank.
         listener: This rank's listener.
         token: 32 secret bytes that all ranks share; strangers are refused.
-        peer_timeout_s: How long a neighbour may be silent.
         shares_memory: Whether bytes for a neighbour on this machine go through shared memory.
 
     Attributes:
@@ -98,7 +97,6 @@ class TcpRing:
         addresses: Sequence[tuple[str, int]],
         listener: Listener,
         token: bytes,
-        peer_timeout_s: float = PEER_TIMEOUT_S,
         shares_memory: bool = True,
     ) -> None:
         self.rank = rank
@@ -120,7 +118,7 @@ class TcpRing:
             if to_read is None
             else SharedReceiver(self._previous, to_read),
         )
-        self._neighbours = Neighbours(*self.links, place=place, timeout_s=peer_timeout_s)
+        self._neighbours = Neighbours(*self.links, place=place, timeout_s=PEER_TIMEOUT_S)
         self.background = QueuedCalls("ring")
         self._turns = threading.Lock()
         self._scratch: np.ndarray[Any, Any] = np.empty(0)
@@ -196,6 +194,10 @@ class TcpRing:
                 messages[owner] = passing
             self._neighbours.flush()
         return [messages[rank] for rank in range(self.world_size)]
+
+    def expect_answers_within(self, timeout_s: float) -> None:
+        """Wait so long for a silent neighbour from the next call on."""
+        self._neighbours.timeout_s = timeout_s
 
     def close(self) -> None:
         """Close both connections; peers that still wait get an error, not a hang."""

@@ -14,7 +14,7 @@ import ray
 from ray.train.backend import Backend, BackendConfig
 
 from shardline.training.exchange.peers import join, leave
-from shardline.training.exchange.ring import PEER_TIMEOUT_S, Listener, TcpRing
+from shardline.training.exchange.ring import Listener, TcpRing
 from shardline.training.group.oversight import stop_group
 from shardline.training.stopping.requests import stop_on_sigterm
 
@@ -31,13 +31,7 @@ Address = tuple[str, int]
 
 @dataclass
 class KerasBackendConfig(BackendConfig):  # type: ignore[misc]  # ray ships no types
-    """Workers that run Keras 3 on TensorFlow and exchange gradients over a TCP ring.
-
-    Args:
-        peer_timeout_s: How long a worker may be silent.
-    """
-
-    peer_timeout_s: float = PEER_TIMEOUT_S
+    """Workers that run Keras 3 on TensorFlow and exchange gradients over a TCP ring."""
 
     @property
     def backend_cls(self) -> type["KerasBackend"]:
@@ -56,10 +50,9 @@ class KerasBackend(Backend):  # type: ignore[misc]
             return
         addresses = worker_group.execute(_open_listeners)
         token = secrets.token_bytes(32)
-        meeting = (addresses, token, backend_config.peer_timeout_s)
         ray.get(
             [
-                worker_group.execute_single_async(rank, _join_rings, rank, *meeting)
+                worker_group.execute_single_async(rank, _join_rings, rank, addresses, token)
                 for rank in range(num_workers)
             ]
         )
@@ -87,17 +80,10 @@ def _open_listeners() -> list[Address]:
     return [listener.address for listener in _listeners]
 
 
-def _join_rings(
-    rank: int, addresses: list[list[Address]], token: bytes, peer_timeout_s: float
-) -> None:
-    # A peer whose store is slow is not stuck, so the second ring waits longer than the first.
-    timeouts_s = (peer_timeout_s, PEER_TIMEOUT_S)
-    rings = zip(zip(*addresses, strict=True), _listeners, timeouts_s, strict=True)
+def _join_rings(rank: int, addresses: list[list[Address]], token: bytes) -> None:
     training, background = (
-        TcpRing(
-            rank, addresses=list(of_ring), listener=listener, token=token, peer_timeout_s=timeout_s
-        )
-        for of_ring, listener, timeout_s in rings
+        TcpRing(rank, addresses=list(of_ring), listener=listener, token=token)
+        for of_ring, listener in zip(zip(*addresses, strict=True), _listeners, strict=True)
     )
     _listeners.clear()
     join(training, background)

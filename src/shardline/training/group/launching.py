@@ -26,6 +26,8 @@ from shardline.training.worker import Outcome, train_worker
 
 logger = logging.getLogger(__name__)
 
+# A worker that imports TensorFlow on a busy machine answered nobody for 15 s.
+LEAST_SILENCE_S = 120.0
 RESIZE_CHECK_INTERVAL_S = 15.0
 ELASTIC_START_TIMEOUT_S = 30.0
 # Workers of an earlier command are given time to leave before anything is said about waiting.
@@ -143,7 +145,7 @@ def _trainer(spec: Spec, storage_uri: str, task: WorkerTask) -> _Trainer:
     return _Trainer(
         train_worker,
         train_loop_config={"task": task},
-        backend_config=KerasBackendConfig(peer_timeout_s=train.stall_timeout_s),
+        backend_config=KerasBackendConfig(),
         scaling_config=ScalingConfig(
             num_workers=(train.min_workers, train.max_workers) if elastic else train.workers,
             elastic_resize_monitor_interval_s=RESIZE_CHECK_INTERVAL_S,
@@ -166,7 +168,8 @@ def _trainer(spec: Spec, storage_uri: str, task: WorkerTask) -> _Trainer:
 
 def _controller_settings(train: TrainSpec) -> dict[str, str]:
     # Several workers notice each other's silence, a lone one's is noticed by Ray.
-    settings = {"RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(train.stall_timeout_s)}
+    silence_s = max(train.stall_timeout_s, LEAST_SILENCE_S)
+    settings = {"RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(silence_s)}
     if isinstance(train.workers, WorkersSpec):
         # Another number of workers is tried rather than waiting for one that does not fit.
         settings["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(ELASTIC_START_TIMEOUT_S)

@@ -36,13 +36,23 @@ class StopTogether(keras.callbacks.Callback):  # type: ignore[misc]  # keras shi
         exchange: Connects the workers.
         record: Commits the last step.
         stop_epoch: The epoch that training ends before anyway.
+        stall_timeout_s: Silence of a rank that is too long, once all have taken a step: before,
+            they import and trace, which takes one longer than another.
     """
 
-    def __init__(self, exchange: Exchange, record: Committing, *, stop_epoch: int) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        record: Committing,
+        *,
+        stop_epoch: int,
+        stall_timeout_s: float,
+    ) -> None:
         super().__init__()
         self._exchange = exchange
         self._record = record
         self._stop_epoch = stop_epoch
+        self._stall_timeout_s = stall_timeout_s
         self._calls = 0
         self._next_call = 1
         self._asked_s = time.monotonic()
@@ -68,6 +78,7 @@ class StopTogether(keras.callbacks.Callback):  # type: ignore[misc]  # keras shi
     def _ask(self, *, over: bool = False) -> None:
         message = orjson.dumps([self._steps_until_next(), stop_reason(), self._divergence])
         answers = [orjson.loads(answer) for answer in self._exchange.all_gather(message)]
+        self._exchange.expect_answers_within(self._stall_timeout_s)
         self._calls, self._next_call, self._asked_s = 0, answers[0][0], time.monotonic()
         for _, _, divergence in answers:
             if divergence:
