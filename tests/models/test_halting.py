@@ -1,0 +1,32 @@
+"""When workers stop waiting for each other."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+from tests.rings import with_ring
+
+from shardline.errors import StalledError
+from shardline.training.stopping.halting import StopTogether
+
+STALL_S = 0.2
+
+
+def test_a_rank_is_waited_for_until_its_first_step_and_then_only_for_the_stall_timeout():
+    noticed, late = threading.Event(), threading.Timer(4 * STALL_S, lambda: None)
+
+    def body(ring):
+        record = SimpleNamespace(global_step=1, save_now=lambda: True)
+        stop = StopTogether(ring, record, stop_epoch=1, stall_timeout_s=STALL_S)
+        if ring.rank == 1:
+            late.start()
+            late.join()  # tracing takes this rank longer
+        stop.on_train_batch_end(0)
+        if ring.rank == 1:
+            return noticed.wait(10)
+        with pytest.raises(StalledError, match=f"rank 0 waited {STALL_S} s for rank 1"):
+            ring.all_gather(b"")
+        noticed.set()
+        return True
+
+    assert with_ring(2, body) == [True, True]
