@@ -2,7 +2,7 @@
 
     python benchmarks/orchestration.py [--rounds 4]
 
-Steps per second of a small convolutional net once both are going; the limit is the processes
+Steps per second of a small convolutional net, from the median step; the limit is the processes
 started by hand, with nothing but the ring between them.
 """
 
@@ -18,7 +18,7 @@ from rig import (
     show_ratio,
     spec_of,
     stamped,
-    steps_per_s,
+    typical_step_s,
 )
 
 import shardline
@@ -54,12 +54,12 @@ def main() -> None:
         def under_ray() -> float:
             spec, stamps = spec_and_stamps("ray")
             shardline.train(spec)
-            return steps_per_s(stamps, skip=SKIPPED_STEPS)
+            return 1 / typical_step_s(stamps, skip=SKIPPED_STEPS)
 
         def by_hand() -> float:
             spec, stamps = spec_and_stamps("hand")
             processes.together(spec)
-            return steps_per_s(stamps, skip=SKIPPED_STEPS)
+            return 1 / typical_step_s(stamps, skip=SKIPPED_STEPS)
 
         found = interleaved(rounds, {"Ray": under_ray, "by hand": by_hand})
     show("2 workers under Ray", found["Ray"], "steps/s")

@@ -71,9 +71,13 @@ def read_stamps(folder: Path) -> list[np.ndarray]:
     return [np.frombuffer(path.read_bytes(), "<f8") for path in sorted(folder.glob("*.stamps"))]
 
 
-def steps_per_s(folder: Path, *, skip: int) -> float:
-    """Steady speed of the slowest process, without its first steps."""
-    return min((len(times) - 1 - skip) / (times[-1] - times[skip]) for times in read_stamps(folder))
+def typical_step_s(folder: Path, *, skip: int) -> float:
+    """Median time between the ends of two steps, of the slowest process.
+
+    On a machine that others use, a burst of theirs holds up every worker of one model but only one
+    of two jobs; the median leaves bursts out, and keeps what every step costs.
+    """
+    return max(float(np.median(np.diff(times[skip:]))) for times in read_stamps(folder))
 
 
 class HandStarted:

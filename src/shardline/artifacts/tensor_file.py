@@ -32,6 +32,8 @@ DTYPE_NAMES = {
     "bool": "BOOL",
     "complex64": "C64",
 }
+# Room for names, shapes and offsets of some thousand tensors.
+RESERVED_HEADER_BYTES = 1 << 20
 # Non-finite values are looked for in pieces that stay in the processor's cache.
 CHECKED_AT_ONCE = 1 << 16
 
@@ -48,6 +50,16 @@ class TensorFile:
     def data(self) -> memoryview:
         """The file; the next `fill` overwrites it."""
         return self._memory[: self._length].data
+
+    def reserve(self, num_bytes: int) -> None:
+        """Fetch memory for tensors of so many bytes, so that no `fill` has to.
+
+        Pages that a virtual machine has not used before come from its host: 300 MB took 0.6 s to
+        touch for the first time and 0.04 s from then on.
+        """
+        if self._memory.size < num_bytes + RESERVED_HEADER_BYTES:
+            self._memory = np.empty(num_bytes + RESERVED_HEADER_BYTES, np.uint8)
+            self._memory.fill(0)
 
     def fill(self, tensors: Mapping[str, Any]) -> None:
         """Make the file hold these tensors.

@@ -62,6 +62,10 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
         """Continue the interrupted epoch's metrics; the states are sums over all ranks."""
         self._restored_metrics = states if self._exchange.rank == 0 else None
 
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Make the first checkpoint as quick as the others."""
+        self._recorder.prepare(self.model)
+
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Note where the epoch begins."""
         self._offset = self._first_step

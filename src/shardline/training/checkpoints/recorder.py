@@ -74,7 +74,19 @@ class Recorder:
         self._clock = clock
         self._share = TensorFile()
         self._background = Background()
+        self._is_prepared = False
+        self._has_saved = False
         self._said_that_it_waits = False
+
+    def prepare(self, model: Any) -> None:
+        """Fetch the memory that `save` copies to, in the background; once."""
+        if self._is_prepared:
+            return
+        self._is_prepared = True
+        sizes = _sizes(_variables(model))
+        mine = share_of(sizes, rank=self._exchange.rank, world_size=self._exchange.world_size)
+        num_bytes = sum(sizes[name] for name in mine)
+        self._background.commit(lambda: self._share.reserve(num_bytes))
 
     def save(self, model: Any, snapshot: Snapshot) -> None:
         """Copy this rank's share of the state (blocks) and commit it (in the background).
@@ -82,7 +94,9 @@ class Recorder:
         Raises:
             TrainingError: An earlier background write failed.
         """
-        if self._background.is_busy() and not self._said_that_it_waits:
+        is_late = self._has_saved and self._background.is_busy()
+        self._has_saved = True
+        if is_late and not self._said_that_it_waits:
             self._said_that_it_waits = True
             logger.warning(
                 "training waits at step %d until the checkpoint before is written: they come due "
@@ -127,20 +141,26 @@ class Recorder:
 
 def _share(model: Any, snapshot: Snapshot, exchange: Exchange) -> dict[str, Any]:
     """This rank's share of the training state, as arrays."""
-    variables = named(model.variables, prefix=MODEL_PREFIX)
-    variables |= named(model.optimizer.variables, prefix=OPTIMIZER_PREFIX)
+    variables = _variables(model)
     metrics = {
         f"{METRICS_PREFIX}{index:05d}": np.asarray(state)
         for index, state in enumerate(snapshot.metrics)
     }
-    sizes = {name: _num_bytes(variable) for name, variable in variables.items()}
-    sizes |= {name: state.nbytes for name, state in metrics.items()}
+    sizes = _sizes(variables) | {name: state.nbytes for name, state in metrics.items()}
     mine = share_of(sizes, rank=exchange.rank, world_size=exchange.world_size)
     return {
         name: metrics[name] if name in metrics else host_array(variables[name]) for name in mine
     }
 
 
-def _num_bytes(variable: Any) -> int:
-    """Bytes of a variable, without copying it to the host."""
-    return math.prod(int(size) for size in variable.shape) * item_size(variable.dtype)
+def _variables(model: Any) -> dict[str, Any]:
+    variables = named(model.variables, prefix=MODEL_PREFIX)
+    return variables | named(model.optimizer.variables, prefix=OPTIMIZER_PREFIX)
+
+
+def _sizes(variables: dict[str, Any]) -> dict[str, int]:
+    """Bytes of each variable, without copying it to the host."""
+    return {
+        name: math.prod(int(size) for size in variable.shape) * item_size(variable.dtype)
+        for name, variable in variables.items()
+    }
