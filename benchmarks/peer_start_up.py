@@ -24,10 +24,11 @@ def train(config: dict[str, str]) -> None:
             with path.open("ab") as file:
                 file.write(struct.pack("<d", time.time()))
 
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()  # before anything else of TensorFlow
     table = pq.read_table(config["rows"])
     images = table["image"].combine_chunks().to_numpy_ndarray()
     data = tf.data.Dataset.from_tensor_slices((images, table["label"].to_numpy()))
-    with tf.distribute.MultiWorkerMirroredStrategy().scope():
+    with strategy.scope():
         model = tf_keras.Sequential(
             [
                 tf_keras.Input((28, 28, 1)),

@@ -54,12 +54,12 @@ def main() -> None:
             spec.write_text(yaml.safe_dump(values | {"train": train}))
             command = [sys.executable, "-m", "shardline", "train", str(spec)]
             began_s = time.time()
-            with _running(command, dict(os.environ)):
-                first_s = _wait_for(lambda: _first_step(folder / run, after_s=0.0))
+            with _running(command, dict(os.environ)) as process:
+                first_s = _wait_for(process, lambda: _first_step(folder / run, after_s=0.0))
                 time.sleep(3)  # let a checkpoint be written
                 killed_s = time.time()
                 os.kill(int(next((folder / run).glob("*.stamps")).stem), signal.SIGKILL)
-                next_s = _wait_for(lambda: _first_step(folder / run, after_s=killed_s))
+                next_s = _wait_for(process, lambda: _first_step(folder / run, after_s=killed_s))
             recoveries.append(next_s - killed_s)
             return first_s - began_s
 
@@ -69,8 +69,8 @@ def main() -> None:
             script = HERE / "peer_start_up.py"
             command = [str(python), str(script), str(folder / "rows.parquet"), str(stamps)]
             began_s = time.time()
-            with _running(command, peer_environment()):
-                return _wait_for(lambda: _first_step(stamps, after_s=0.0)) - began_s
+            with _running(command, peer_environment()) as process:
+                return _wait_for(process, lambda: _first_step(stamps, after_s=0.0)) - began_s
 
         found = interleaved(rounds, {"shardline train": ours, "TensorflowTrainer": peer})
     show("shardline train to first step", found["shardline train"], "s")
@@ -81,15 +81,15 @@ def main() -> None:
 
 
 @contextmanager
-def _running(command: list[str], environment: dict[str, str]) -> Iterator[None]:
+def _running(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """A command for the length of the block; it and what it started are ended after it."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command, env=environment, stdout=log, stderr=log, start_new_session=True
         )
         try:
-            yield
-        except TimeoutError:
+            yield process
+        except RuntimeError:
             log.seek(0)
             sys.stderr.write(log.read().decode(errors="replace"))
             raise
@@ -107,14 +107,14 @@ def _first_step(folder: Path, *, after_s: float) -> float | None:
     return max(firsts) if len(firsts) == 2 else None
 
 
-def _wait_for(condition: Callable[[], float | None]) -> float:
+def _wait_for(process: subprocess.Popen[bytes], condition: Callable[[], float | None]) -> float:
     deadline_s = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline_s:
+    while time.monotonic() < deadline_s and process.poll() is None:
         found = condition()
         if found is not None:
             return found
         time.sleep(0.05)
-    raise TimeoutError("no step in time")
+    raise RuntimeError("no step, or none in time")
 
 
 if __name__ == "__main__":
