@@ -37,6 +37,8 @@ def peer_environment() -> dict[str, str]:
         "TF_USE_LEGACY_KERAS": "1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
+        # Ray's workers give way to other processes, which would count against the peer here.
+        "RAY_worker_niceness": "0",
     }
 
 

@@ -23,7 +23,7 @@ import os, time
 import keras
 import tensorflow as tf
 
-def build(features, log, slow_while=""):
+def build(features, log, slow_while="", eat_when=""):
     x = keras.layers.Concatenate()([features["a"].normalized(), features["b"].normalized()])
     x = keras.layers.Dense(16, activation="relu")(x)
     model = keras.Model(features.inputs, keras.layers.Dense(3, activation="softmax", name="p")(x))
@@ -39,6 +39,15 @@ def build(features, log, slow_while=""):
             file.write(f"{os.getpid()} {iteration} {values}\\n")
         if os.path.exists(slow_while):
             time.sleep(0.2)
+        if os.path.exists(eat_when):
+            os.remove(eat_when)  # one process, once
+            eat()
+
+    def eat():
+        eaten = []
+        while len(eaten) < 60:
+            eaten.append(b"x" * (100 << 20))
+            time.sleep(0.05)
 
     def train_step(data):
         logs = take_step(data)
@@ -54,7 +63,7 @@ def build(features, log, slow_while=""):
 def noted_line(folder: Path, run: str, **overrides):
     """A line whose workers write to `folder/run.log`, slowly while `folder/run.slow` exists.
 
-    Checkpoints every 5 steps, 2 epochs.
+    One of them eats memory once a file `eat_when` is there. Checkpoints every 5 steps, 2 epochs.
     """
     classifier_line(folder)
     (folder / "model.py").write_text(BUILDER)

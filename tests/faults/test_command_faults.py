@@ -1,4 +1,4 @@
-"""The command and the Ray under it end early: the same command finishes the run, bit for bit."""
+"""The command, the Ray under it and a worker end early: the run ends the same, bit for bit."""
 
 import signal
 import subprocess
@@ -9,6 +9,7 @@ from tests.e2e.commands import SHARDLINE, environment, processes_with, run_proce
 from tests.faults.runs import (
     DEADLINE_S,
     assert_same_end,
+    incidents,
     noted_line,
     rows_by_step,
     steps_taken,
@@ -21,6 +22,16 @@ from shardline.artifacts.checkpoint import list_checkpoints
 from shardline.store import Store
 
 OPTIONS = {"train.epochs": 4}
+# Above what is in use before the command: more than its processes need, less than one eats.
+ROOM_BYTES = 4 << 30
+
+
+def memory_threshold():
+    """The share of memory in use at which Ray is to end a worker."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    return (memory.total - memory.available + ROOM_BYTES) / memory.total
 
 
 def last_step(spec):
@@ -59,12 +70,13 @@ class Command:
         return self.process.returncode, err
 
 
-def test_command_terminated_and_head_killed_end_as_if_nothing_had_happened(tmp_path):
+def test_command_terminated_head_killed_and_memory_short_end_as_if_nothing_had_happened(tmp_path):
     spec = noted_line(tmp_path, "hit", **OPTIONS)
     prepared(spec)
-    log, slow = tmp_path / "hit.log", tmp_path / "hit.slow"
+    log, slow, eat = (tmp_path / f"hit.{name}" for name in ("log", "slow", "eat"))
     slow.touch()
     settings = {"model.params.log": log, "model.params.slow_while": slow, **OPTIONS}
+    settings |= {"model.params.eat_when": eat}
     settings |= {"train.run": "hit", "train.checkpoint.every_steps": 5}
     options = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     train = ["train", tmp_path / "toy.yaml", *options]
@@ -92,7 +104,11 @@ def test_command_terminated_and_head_killed_end_as_if_nothing_had_happened(tmp_p
     assert beheaded.end()[0] != 0
 
     slow.unlink()
-    done = run_process(*train)
+    eat.touch()
+    done = run_process(*train, RAY_memory_usage_threshold=f"{memory_threshold():.4f}")
     assert done.code == 0, done.err
+    assert not eat.exists()
+    (short,) = incidents(spec)
+    assert "killed due to the node running low on memory" in short
     assert_same_end(spec, undisturbed(tmp_path, **OPTIONS))
     assert rows_by_step(log) == rows_by_step(tmp_path / "calm.log")
