@@ -20,6 +20,7 @@ import numpy as np
 
 from shardline.artifacts.signature import call_keywords
 from shardline.errors import ParityError
+from shardline.model.tensorflow_import import import_tensorflow
 
 MAX_ERROR = 1e-5
 TIMEOUT_S = 300.0
@@ -159,8 +160,7 @@ def _max_error(expected: "np.ndarray[Any, Any]", found: "np.ndarray[Any, Any]") 
 
 def main() -> None:
     """Load a SavedModel and answer rows, as told by a line of JSON on stdin."""
-    import tensorflow  # noqa: F401  # before the task arrives: this takes seconds
-
+    import_tensorflow()  # before the task arrives: this takes seconds
     from shardline.artifacts.predictor import load_signature
 
     line = sys.stdin.readline()

@@ -18,6 +18,7 @@ from shardline.artifacts.manifest import MARKER_NAME, ModelManifest, version_fol
 from shardline.artifacts.signature import SIGNATURE, call_keywords
 from shardline.data.schema import Column
 from shardline.errors import DataError, IntegrityError
+from shardline.model.tensorflow_import import import_tensorflow
 from shardline.store import Store, dump_marker, read_marker, read_verified
 
 KERAS_FILE = "model.keras"
@@ -99,6 +100,7 @@ def load_signature(folder: Path) -> tuple[Any, Any]:
     Raises:
         IntegrityError: The graph holds operations that touch files or run host code.
     """
+    import_tensorflow()
     import tensorflow as tf
 
     found = forbidden_ops((folder / "saved_model.pb").read_bytes())

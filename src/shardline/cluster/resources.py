@@ -95,6 +95,13 @@ def free_nodes() -> dict[str, NodeResources]:
     }
 
 
+def is_own_ray() -> bool:
+    """Whether this process started the Ray it is connected to, which then adds no nodes."""
+    from ray._private.worker import _global_node
+
+    return _global_node is not None and bool(_global_node.is_head())
+
+
 def draining_nodes() -> set[str]:
     """Ids of nodes that are about to be taken away, where no new work starts."""
     from ray._private.state import state

@@ -8,6 +8,7 @@ from shardline.data.schema import Column
 from shardline.errors import ModelError
 from shardline.model.code import ModelCode, load_builder
 from shardline.model.features import Features
+from shardline.model.tensorflow_import import import_tensorflow
 from shardline.spec import Spec
 
 
@@ -20,6 +21,7 @@ def build_model(code: ModelCode, spec: Spec, dataset: DatasetManifest) -> Any:
     Raises:
         ModelError: The builder fails or returns something else.
     """
+    import_tensorflow()
     import keras
 
     builder = load_builder(code)

@@ -15,6 +15,7 @@ from shardline.data.manifest import DatasetManifest
 from shardline.data.order import Order
 from shardline.errors import InputError, NotFiniteError, ShardlineError
 from shardline.model.builder import build_model, model_inputs
+from shardline.model.tensorflow_import import import_tensorflow
 from shardline.spec import Spec
 from shardline.store import Store
 from shardline.training.checkpoints.resume import Restored, restore_newest
@@ -61,6 +62,7 @@ def train_worker(config: dict[str, WorkerTask]) -> Outcome:
 
 def _train(task: WorkerTask, exchange: Exchange) -> Outcome:
     keep_freed_memory()
+    import_tensorflow()
     _limit_threads(task.spec.train.cpus_per_worker)
     from shardline.training.callback_list import callback_list
     from shardline.training.checkpoints.record import Record

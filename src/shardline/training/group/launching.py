@@ -11,14 +11,14 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
-from shardline.cluster.resources import Demand, NodeResources, described
+from shardline.cluster.resources import Demand, NodeResources, described, is_own_ray
 from shardline.errors import ResourceError, ShardlineError, TrainingError
 from shardline.spec import Spec
 from shardline.spec.train import TrainSpec, WorkersSpec
 from shardline.store import Store
 from shardline.training.group.backend import KerasBackendConfig
 from shardline.training.group.oversight import Oversight
-from shardline.training.group.scaling import FollowNodes, room_for
+from shardline.training.group.scaling import FixedHere, FollowNodes, room_for
 from shardline.training.stopping.failures import sentence_of, telling
 from shardline.training.stopping.requests import STOP_GRACE_S
 from shardline.training.task import WorkerTask
@@ -133,6 +133,8 @@ class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray ships no types
             train = self.train_loop_config["task"].spec.train
             wanted = demand(train, train.max_workers)
             options["scaling_policy"] = FollowNodes(self.scaling_config, wanted)
+        elif is_own_ray():
+            options["scaling_policy"] = FixedHere(self.scaling_config)
         return super()._initialize_and_run_controller(**options)
 
     def _register_sigint_handler(self, controller: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ray.train.v2._internal.execution.scaling_policy import NoopDecision
 from ray.train.v2._internal.execution.scaling_policy.elastic import ElasticScalingPolicy
+from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPolicy
 
 from shardline.cluster.resources import Demand, NodeResources, free_nodes, workers_on
 
@@ -53,6 +54,20 @@ class Settling:
         if number != self._number:
             self._number, self._since_s = number, now_s
         return number == highest or now_s - self._since_s >= SETTLE_S
+
+
+class FixedHere(FixedScalingPolicy):  # type: ignore[misc]  # ray ships no types
+    """A fixed number of workers on a Ray that this process has started.
+
+    Ray's own (2.60) first asks for nodes, through an actor that takes a process and seconds to
+    start, and here nobody could add any.
+    """
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        """Ask for nothing."""
+
+    def _maybe_send_resource_request(self) -> None:
+        pass
 
 
 class FollowNodes(ElasticScalingPolicy):  # type: ignore[misc]  # ray ships no types
