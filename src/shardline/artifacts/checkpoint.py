@@ -229,7 +229,8 @@ def newest_intact(store: Store, checkpoints: list[CheckpointManifest]) -> Checkp
     """
     for checkpoint in reversed(checkpoints):
         try:
-            read_tensors(store, checkpoint)
+            for name, digest in checkpoint.files.items():
+                read_verified(store, f"{checkpoint.key}/{name}", sha256=digest)
         except (IntegrityError, NotFoundError) as error:
             logger.warning("falling back to an earlier checkpoint: %s", error)
             delete_checkpoints(store, [checkpoint])

@@ -65,10 +65,10 @@ def train_model(
         _check_resources(spec)
         discard_run(store, spec.run_name)
     begin_run(store, spec, dataset=task.dataset, code=task.code)
-    found = newest_intact(store, list_checkpoints(store, spec.run_name))
+    found = _newest(store, spec)
     if found is None and task.warm_start is None:
         task = replace(task, warm_start=find_warm_start(store, spec))  # its checkpoints were torn
-    if found is None or not (found.finished or found.cursor.epoch >= spec.train.epochs):
+    if found is None or not _is_done(found, spec):
         _check_resources(spec)
         watch = Watch(store, spec, steps_per_epoch=order.steps_per_epoch, progress=progress)
         log = mlflow_log(store, task)
@@ -88,6 +88,22 @@ def train_model(
             spec.train.epochs,
         )
     return _result(spec, store, list_checkpoints(store, spec.run_name))
+
+
+def _newest(store: Store, spec: Spec) -> CheckpointManifest | None:
+    """Where the run stands.
+
+    Its files are read only if no worker would: of a finished run. And if a damaged one would let a
+    warm start come into its own.
+    """
+    checkpoints = list_checkpoints(store, spec.run_name)
+    if checkpoints and not _is_done(checkpoints[-1], spec) and spec.train.warm_start is None:
+        return checkpoints[-1]
+    return newest_intact(store, checkpoints)
+
+
+def _is_done(checkpoint: CheckpointManifest, spec: Spec) -> bool:
+    return checkpoint.finished or checkpoint.cursor.epoch >= spec.train.epochs
 
 
 def _check_resources(spec: Spec) -> None:
