@@ -34,6 +34,13 @@ def test_session_inside_a_session_is_the_same_ray(ray_session: Session) -> None:
     assert ray.is_initialized()
 
 
+@pytest.mark.usefixtures("ray_session")
+def test_session_of_another_address_inside_a_session_is_refused() -> None:
+    sentence = r"connected to the Ray at 127\.0\.0\.1:\d+, not to 127\.0\.0\.1:1; leave"
+    with pytest.raises(ResourceError, match=sentence), session(address="127.0.0.1:1"):
+        pass
+
+
 def test_session_workers_find_their_environment(ray_session: Session) -> None:
     @ray.remote
     def environment() -> dict[str, str]:
