@@ -5,7 +5,7 @@ from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2._internal.execution.worker_group.poll import _is_preempted_actor
 
-from shardline.errors import NotFiniteError, StalledError, TrainingError
+from shardline.errors import ModelError, NotFiniteError, StalledError, TrainingError
 from shardline.training.stopping.failures import (
     explained,
     restart_without_blame,
@@ -17,16 +17,26 @@ from shardline.training.stopping.failures import (
 
 def test_explained_puts_the_original_failure_in_place_of_tensorflows():
     stalled = StalledError("rank 1 was silent for 3 s")
-    told = explained(RuntimeError("Graph execution error: …"), stalled, step=17)
+    told = explained(RuntimeError("Graph execution error: …"), stalled, step=17, stepped=True)
     assert type(told) is StalledError
     assert str(told) == "at step 17, rank 1 was silent for 3 s"
 
 
-@pytest.mark.parametrize("error", [ValueError("user's"), NotFiniteError("NaN")])
-def test_explained_leaves_other_errors_alone(error):
-    assert explained(error, None, step=1) is error
+@pytest.mark.parametrize(
+    ("error", "stepped"),
+    [(ValueError("user's"), True), (NotFiniteError("NaN"), True), (OSError("disk"), False)],
+)
+def test_explained_leaves_other_errors_alone(error, stepped):
+    assert explained(error, None, step=1, stepped=stepped) is error
     if isinstance(error, NotFiniteError):
-        assert explained(error, TrainingError("closed"), step=1) is error
+        assert explained(error, TrainingError("closed"), step=1, stepped=stepped) is error
+
+
+def test_explained_takes_what_python_raises_in_the_first_step_for_a_mistake():
+    raised = ValueError("in user code:\n\n    File model.py, line 3\n    ValueError: no logits.\n")
+    told = explained(raised, None, step=5, stepped=False)
+    assert type(told) is ModelError
+    assert str(told).startswith("the first training step raised ValueError: no logits; check the")
 
 
 @pytest.mark.parametrize("cause", [ActorDiedError(), OutOfMemoryError("too much memory")])

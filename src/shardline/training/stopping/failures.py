@@ -6,18 +6,25 @@ from typing import Any
 
 from shardline.errors import (
     InputError,
+    ModelError,
     NotFiniteError,
     ShardlineError,
     StalledError,
     TrainingError,
 )
 from shardline.training.exchange.peers import Exchange
-from shardline.training.stopping.requests import StopRequested
+from shardline.training.stopping.requests import StopRequested, has_stepped
+
+MISTAKES = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError,
+    NotImplementedError, TypeError, ValueError,
+)  # fmt: skip
+"""What programs raise for mistakes in them; machines and networks raise others."""
 
 
 @contextmanager
 def naming_the_step(exchange: Exchange, record: Any) -> Iterator[None]:
-    """Have a failed exchange inside the block say which rank failed at which step.
+    """Have a failure inside the block say which rank failed at which step.
 
     Args:
         exchange: Connects the workers.
@@ -27,7 +34,7 @@ def naming_the_step(exchange: Exchange, record: Any) -> Iterator[None]:
         yield
     except Exception as error:
         failure = getattr(exchange, "failure", None)
-        told = explained(error, failure, step=record.global_step)
+        told = explained(error, failure, step=record.global_step, stepped=has_stepped())
         if told is error:
             raise
         raise told from error
@@ -44,21 +51,39 @@ def restart_without_blame(reason: Exception) -> Exception:
     return error
 
 
-def explained(error: Exception, ring_failure: Exception | None, *, step: int) -> Exception:
+def explained(
+    error: Exception, ring_failure: Exception | None, *, step: int, stepped: bool
+) -> Exception:
     """The error to raise for one that ended `fit`.
 
     TensorFlow passes what a host call raised on as an error of its own, with a traceback for a
-    message; the exchange keeps the original.
+    message; the exchange keeps the original. And what Python code raises while the first step is
+    traced it raises on every worker and every time: nothing to start again for.
 
     Args:
         error: What `fit` raised.
         ring_failure: The first failure of the exchange between ranks, which names them.
         step: Optimizer steps that were done.
+        stepped: Whether one was done in this process.
     """
-    if ring_failure is None or isinstance(error, InputError | NotFiniteError | StopRequested):
+    if isinstance(error, InputError | NotFiniteError | StopRequested):
         return error
+    if ring_failure is None:
+        is_mistake = not stepped and isinstance(error, MISTAKES)
+        return ModelError(_of_first_step(error)) if is_mistake else error
     kind = StalledError if isinstance(ring_failure, StalledError) else TrainingError
     return kind(f"at step {step}, {ring_failure}")
+
+
+def _of_first_step(error: Exception) -> str:
+    # Code that TensorFlow has rewritten raises with its own traceback in front of the message.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    kind = type(error).__name__
+    said = lines[-1].removeprefix(f"{kind}:").strip() if lines else "no message"
+    return (
+        f"the first training step raised {kind}: {said.rstrip('.')}; check the model's train_step, "
+        "layers, loss and callbacks with a batch of the dataset."
+    )
 
 
 def sentence_of(error: BaseException) -> str:

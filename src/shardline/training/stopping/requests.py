@@ -45,6 +45,11 @@ def note_step() -> None:
     _stepping.set()
 
 
+def has_stepped() -> bool:
+    """Whether a step was taken in this process since training began in it."""
+    return _stepping.is_set()
+
+
 def stop_reason() -> str:
     """Why this process was asked to stop; empty when it was not."""
     return _reasons[0] if _reasons else ""
