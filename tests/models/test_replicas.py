@@ -46,16 +46,17 @@ def test_same_start_is_accepted_and_another_is_named():
     assert all(with_ring(3, body))
 
 
-def test_statistics_that_differ_become_their_mean_and_weights_stay():
+def test_statistics_that_differ_become_their_mean_by_share_and_weights_stay():
     models = [normalising(), normalising()]
     for rank, model in enumerate(models):
         model.layers[0].moving_mean.assign([rank, 2.0 * rank, 5.0])
+    shares = [0.25, 0.75]
     before = [weight.numpy() for weight in models[0].trainable_variables]
 
-    with_ring(2, lambda ring: make_equal(models[ring.rank], ring))
+    with_ring(2, lambda ring: make_equal(models[ring.rank], ring, share=shares[ring.rank]))
 
     for model in models:
-        np.testing.assert_array_equal(model.layers[0].moving_mean, [0.5, 1.0, 5.0])
+        np.testing.assert_array_equal(model.layers[0].moving_mean, [0.75, 1.5, 5.0])
         for weight, expected in zip(model.trainable_variables, before, strict=True):
             np.testing.assert_array_equal(weight, expected)
 
@@ -70,12 +71,12 @@ def test_statistics_that_differ_become_their_mean_and_weights_stay():
 )
 def test_state_that_drifted_apart_is_named(drift, named):
     models = [normalising(optimizer=keras.optimizers.SGD(0.1, 0.9)) for _ in range(2)]
-    with_ring(2, lambda ring: make_equal(models[ring.rank], ring))
+    with_ring(2, lambda ring: make_equal(models[ring.rank], ring, share=0.5))
     drift(models[1])
 
     def body(ring):
         with pytest.raises(ModelError, match=rf"variable '\S*{named}' differs between workers"):
-            make_equal(models[ring.rank], ring)
+            make_equal(models[ring.rank], ring, share=0.5)
         return True
 
     assert all(with_ring(2, body))
@@ -106,7 +107,7 @@ def test_global_metrics_of_unequal_shares_are_those_of_all_rows():
 
     def body(ring):
         model = models[ring.rank]
-        callback = GlobalMetrics(ring)
+        callback = GlobalMetrics(ring, share=0.5)
         callback.set_model(model)
         rows = shares[ring.rank]
         logs = model.evaluate(x[rows], y[rows], verbose=0, batch_size=7, return_dict=True)

@@ -36,13 +36,18 @@ def check_same_start(model: Any, exchange: Exchange) -> None:
         )
 
 
-def make_equal(model: Any, exchange: Exchange) -> None:
+def make_equal(model: Any, exchange: Exchange, *, share: float) -> None:
     """Make sure that all ranks hold the same bits: weights, optimizer and running statistics.
 
     Running statistics, such as batch normalization's, are what each rank saw of its own rows. They
-    are moving averages, linear in what was seen, so their mean over ranks is the average over all
-    and takes their place. Anything else must be equal already. One small message per rank, when it
-    is.
+    are moving averages, linear in what was seen, so their mean over ranks, by share, is the average
+    over all and takes their place. Anything else must be equal already. One small message per rank,
+    when it is.
+
+    Args:
+        model: This rank's.
+        exchange: Connects the ranks.
+        share: Of each global batch's rows, what this rank takes.
 
     Raises:
         ModelError: A variable differs that no rank's own rows may change.
@@ -62,9 +67,9 @@ def make_equal(model: Any, exchange: Exchange) -> None:
                 "through model.optimizer are averaged; let a custom train_step apply all of them "
                 "there, or train on one worker."
             )
-    sums = exchange.all_reduce([value_of(variable) for variable in differing])
-    for variable, total in zip(differing, sums, strict=True):
-        variable.assign(total / exchange.world_size)
+    sums = exchange.all_reduce([value_of(variable) * share for variable in differing])
+    for variable, mean in zip(differing, sums, strict=True):
+        variable.assign(mean)
 
 
 def draw_apart(model: Any, rank: int) -> None:

@@ -26,7 +26,7 @@ class GlobalMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # keras sh
         share: This rank's part of a global batch.
     """
 
-    def __init__(self, exchange: Exchange, *, share: float = 1.0) -> None:
+    def __init__(self, exchange: Exchange, *, share: float) -> None:
         super().__init__()
         self._share = share
         self._exchange = exchange
@@ -45,7 +45,8 @@ class GlobalMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # keras sh
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Validation is about to reset the states: read the training metrics now."""
         self._train = self.global_logs(self._step_logs)
-        make_equal(self.model, self._exchange)  # all ranks validate the same model
+        # All ranks validate the same model.
+        make_equal(self.model, self._exchange, share=self._share)
 
     def on_test_end(self, logs: Logs | None = None) -> None:
         """Read the validation metrics; a worker whose share was empty has no logs of its own."""
