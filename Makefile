@@ -37,6 +37,8 @@ check: setup  ## Format, lint, types, layers and the rules of the house
 	$(BIN)/pytest -q tests/architecture
 
 test: setup  ## All tests, the fast ones first
+	@# Hundreds of processes start, and where PYTHONDONTWRITEBYTECODE is set each would compile anew.
+	@$(BIN)/python -m compileall -q src tests
 	$(BIN)/pytest -q tests/unit
 	$(BIN)/pytest -q tests/models tests/cluster tests/faults tests/e2e
 
