@@ -28,6 +28,8 @@ class Shard(Part):
     """Rows of each row group."""
     size_bytes: int
     sha256: str
+    table_bytes: int = 0
+    """Its rows as an Arrow table in memory."""
 
 
 class Split(Part):
@@ -48,6 +50,15 @@ class ColumnStatistics(Part):
     max: float | None = None
     vocabulary: tuple[str, ...] | None = None
     """Distinct texts, most frequent first; None for numbers."""
+
+
+class StatisticsFile(Part):
+    """The file beside the manifest that holds all statistics, which few readers need."""
+
+    key: str
+    """Relative to the dataset's folder."""
+    size_bytes: int
+    sha256: str
 
 
 class SourceRecord(Part):
@@ -80,6 +91,8 @@ class DatasetManifest(Marker):
     split_rule: SplitSpec | None
     statistics: dict[str, ColumnStatistics]
     """By feature name, from the train split alone."""
+    statistics_file: StatisticsFile | None = None
+    """None for a dataset that was prepared without."""
     source: SourceRecord
     counts: Counts
 

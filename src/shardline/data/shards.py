@@ -14,7 +14,8 @@ from shardline.data.manifest import ColumnStatistics, Shard, Split
 from shardline.data.schema import Schema
 from shardline.data.split import deal
 from shardline.data.spool import Spool
-from shardline.data.statistics import ColumnTally
+from shardline.data.statistics.summary import column_statistics
+from shardline.data.statistics.table import TableSketch
 from shardline.data.typed import TypedRows
 from shardline.spec.data import SplitName
 from shardline.store import Store
@@ -73,7 +74,7 @@ def write_splits(
     """
     row_bytes = max(1.0, rows.num_bytes / rows.num_kept)
     group = size.rows_per_group(row_bytes)
-    tallies = {column.name: ColumnTally(column) for column in schema.features}
+    sketch = TableSketch(pa.schema([(c.name, c.arrow_type) for c in schema.features]))
     splits: dict[SplitName, Split] = {}
     for name in rows.declared:
         members = rows.of(name)
@@ -83,7 +84,7 @@ def write_splits(
             chosen = members[order]
             table = gather(rows.spool, rows.tables[chosen], rows.positions[chosen])
             if name == "train":
-                _tally(tallies, table, rows_at_once=group)
+                sketch.add(table, first_row=sketch.num_rows)
             table = with_label_indices(table, schema)
             encoded = encode_shard(
                 table, key=f"{name}/part-{number:05d}.parquet", rows_per_group=group
@@ -91,7 +92,7 @@ def write_splits(
             store.write(f"{folder}/{encoded.shard.key}", encoded.data)
             shards.append(encoded.shard)
         splits[name] = Split(rows=len(members), shards=tuple(shards))
-    return WrittenSplits(splits, {name: tally.result() for name, tally in tallies.items()})
+    return WrittenSplits(splits, column_statistics(sketch))
 
 
 def encode_shard(table: pa.Table, *, key: str, rows_per_group: int) -> EncodedShard:
@@ -121,6 +122,7 @@ def encode_shard(table: pa.Table, *, key: str, rows_per_group: int) -> EncodedSh
         row_groups=tuple(min(rows_per_group, table.num_rows - start) for start in starts),
         size_bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
+        table_bytes=table.nbytes,
     )
     return EncodedShard(shard, data)
 
@@ -153,11 +155,3 @@ def with_label_indices(table: pa.Table, schema: Schema) -> pa.Table:
     indices = pc.index_in(table[label.name], value_set=pa.array(label.vocabulary, pa.string()))
     numbers = indices.cast(label.arrow_type)
     return table.set_column(place, pa.field(label.name, label.arrow_type, nullable=False), numbers)
-
-
-def _tally(tallies: dict[str, ColumnTally], table: pa.Table, *, rows_at_once: int) -> None:
-    # Statistics are computed in float64; slices keep that from multiplying a whole shard by eight.
-    for start in range(0, table.num_rows, rows_at_once):
-        piece = table.slice(start, rows_at_once)
-        for name, tally in tallies.items():
-            tally.add(piece[name])

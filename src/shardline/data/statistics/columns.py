@@ -1,0 +1,220 @@
+"""The sketch of one column, by the kind of its values."""
+
+import base64
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shardline.data.statistics.distinct import DistinctCount
+from shardline.data.statistics.moments import Moments
+from shardline.data.statistics.row_sample import Columns
+from shardline.data.statistics.top_values import NumberCounts, TextCounts
+from shardline.data.statistics.values import (
+    Filled,
+    Kind,
+    Numbers,
+    canonical_bits,
+    counted_texts,
+    flat,
+    is_tensor,
+    kind_of,
+    numbers_of,
+    text_lengths,
+    value_lengths,
+)
+
+CODE_BITS = 52
+
+SERIES: dict[Kind, tuple[str, ...]] = {
+    "number": ("value",),
+    "time": ("value",),
+    "text": ("code", "length"),
+    "tensor": ("element",),
+    "list": ("element", "length"),
+    "image": ("height", "width", "channels"),
+}
+"""What a sample of rows keeps of a column, by kind; NaN stands for nothing."""
+
+
+class ColumnSketch:
+    """Count, moments, different and frequent values of one column."""
+
+    def __init__(self, arrow_type: Any) -> None:
+        self.kind = kind_of(arrow_type)
+        self.rows = 0
+        """Rows with a value."""
+        self.nulls = 0
+        self.not_finite = 0
+        """Values or elements that are NaN or infinite, which nothing else counts."""
+        self.moments = Moments()
+        """Of numbers and elements; times in seconds."""
+        self.lengths = Moments()
+        """Characters of texts, elements of lists, bytes of images."""
+        self.distinct = DistinctCount()
+        self.numbers = NumberCounts()
+        self.texts = TextCounts()
+
+    def add(self, column: Filled) -> None:
+        """Add the values of some rows."""
+        self.rows += len(column.values)
+        self.nulls += column.num_nulls
+        if len(column.values):
+            ADD[self.kind](self, column.values)
+
+    def merge(self, other: "ColumnSketch") -> None:
+        """Add the values of further rows."""
+        self.rows += other.rows
+        self.nulls += other.nulls
+        self.not_finite += other.not_finite
+        self.moments.merge(other.moments)
+        self.lengths.merge(other.lengths)
+        self.distinct.merge(other.distinct)
+        self.numbers.merge(other.numbers)
+        self.texts.merge(other.texts)
+
+    def dump(self) -> dict[str, Any]:
+        """Plain values for `load`."""
+        counts = {"rows": self.rows, "nulls": self.nulls, "not_finite": self.not_finite}
+        return counts | {
+            "moments": asdict(self.moments),
+            "lengths": asdict(self.lengths),
+            "distinct": base64.b85encode(self.distinct.dump()).decode(),
+            "numbers": self.numbers.dump(),
+            "texts": base64.b85encode(self.texts.dump()).decode(),
+        }
+
+    @classmethod
+    def load(cls, arrow_type: Any, data: dict[str, Any]) -> "ColumnSketch":
+        """What `dump` gave."""
+        loaded = cls(arrow_type)
+        loaded.rows, loaded.nulls = data["rows"], data["nulls"]
+        loaded.not_finite = data["not_finite"]
+        loaded.moments = Moments(**data["moments"])
+        loaded.lengths = Moments(**data["lengths"])
+        loaded.distinct = DistinctCount.load(base64.b85decode(data["distinct"]))
+        loaded.numbers = NumberCounts.load(data["numbers"])
+        loaded.texts = TextCounts.load(base64.b85decode(data["texts"]))
+        return loaded
+
+    def _add_numbers(self, values: Any) -> None:
+        finite = self._finite(numbers_of(values))
+        self.moments.add(finite)
+        self.distinct.add_numbers(canonical_bits(finite))
+        self.numbers.add(finite)
+
+    def _add_texts(self, values: Any) -> None:
+        if is_tensor(values.type):
+            values = flat(values)
+        texts, counts = counted_texts(values.drop_null())
+        self.texts.add(texts, counts)
+        self.distinct.add_texts(texts)
+        self.lengths.add(text_lengths(values))
+
+    def _add_elements(self, values: Any) -> None:
+        self.moments.add(self._finite(numbers_of(flat(values).drop_null())))
+        if self.kind == "list":
+            self.lengths.add(value_lengths(values))
+
+    def _add_images(self, values: Any) -> None:
+        self.lengths.add(pc.binary_length(values).to_numpy(zero_copy_only=False))
+
+    def _finite(self, numbers: Numbers) -> Numbers:
+        if numbers.dtype.kind != "f":
+            return numbers
+        finite = np.isfinite(numbers)
+        missing = len(numbers) - int(np.count_nonzero(finite))
+        self.not_finite += missing
+        return numbers[finite] if missing else numbers
+
+
+ADD: dict[Kind, Callable[[ColumnSketch, Any], None]] = {
+    "number": ColumnSketch._add_numbers,
+    "time": ColumnSketch._add_numbers,
+    "text": ColumnSketch._add_texts,
+    "tensor": ColumnSketch._add_elements,
+    "list": ColumnSketch._add_elements,
+    "image": ColumnSketch._add_images,
+}
+
+
+def series_of(kind: Kind, column: Filled, hashes: Any) -> Columns:
+    """What a sample keeps of a column.
+
+    Args:
+        kind: Of the column.
+        column: Values of the sampled rows.
+        hashes: Of all sampled rows, also those without a value.
+    """
+    if column.mask is None:
+        found = READ[kind](column.values, hashes)
+        return {name: found[name] for name in SERIES[kind]}
+    found = READ[kind](column.values, hashes[column.mask])
+    whole = {name: np.full(len(hashes), np.nan) for name in SERIES[kind]}
+    for name, values in whole.items():
+        values[column.mask] = found[name]
+    return whole
+
+
+def code_of(text: str) -> float:
+    """A number that stands for a text: 52 bits of a hash, which a float64 holds exactly."""
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return float(int.from_bytes(digest, "little") >> (64 - CODE_BITS))
+
+
+def _read_numbers(values: Any, _hashes: Any) -> Columns:
+    numbers = numbers_of(values).astype(np.float64)
+    return {"value": np.where(np.isfinite(numbers), numbers, np.nan)}
+
+
+def _read_texts(values: Any, hashes: Any) -> Columns:
+    if is_tensor(values.type):
+        values = flat(values).take(pa.array(_drawn(values, hashes)))
+    found = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
+    codes = np.array([code_of(text) for text in found.dictionary.to_pylist()], np.float64)
+    indices = found.indices.to_numpy(zero_copy_only=False)
+    return {"code": codes[indices], "length": text_lengths(values).astype(np.float64)}
+
+
+def _read_elements(values: Any, hashes: Any) -> Columns:
+    drawn = flat(values).take(pa.array(_drawn(values, hashes), mask=value_lengths(values) == 0))
+    elements = drawn.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    finite = np.where(np.isfinite(elements), elements, np.nan)
+    return {"element": finite, "length": value_lengths(values).astype(np.float64)}
+
+
+def _drawn(values: Any, hashes: Any) -> Any:
+    """One element of every row, drawn by its hash: together a sample of all elements."""
+    lengths = value_lengths(values)
+    starts = np.cumsum(lengths) - lengths
+    return starts + (hashes % np.maximum(lengths, 1).astype(np.uint64)).astype(np.int64)
+
+
+def _read_images(values: Any, _hashes: Any) -> Columns:
+    shapes = np.array([_shape_of(data) for data in values.to_pylist()], np.float64).reshape(-1, 3)
+    return dict(zip(SERIES["image"], shapes.T, strict=True))
+
+
+def _shape_of(data: bytes) -> tuple[float, float, float]:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:  # reads the header, decodes nothing
+            return image.height, image.width, len(image.getbands())
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
+        return np.nan, np.nan, np.nan
+
+
+READ: dict[Kind, Callable[[Any, Any], Columns]] = {
+    "number": _read_numbers,
+    "time": _read_numbers,
+    "text": _read_texts,
+    "tensor": _read_elements,
+    "list": _read_elements,
+    "image": _read_images,
+}

@@ -1,0 +1,51 @@
+"""Count, mean, spread and range of numbers, piece by piece."""
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any, Self
+
+import numpy as np
+
+
+@dataclass
+class Moments:
+    """Count, mean, spread and range of numbers, merged by the parallel variance formula."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    """Sum of squared distances from the mean."""
+    min: float = np.inf
+    max: float = -np.inf
+
+    @property
+    def variance(self) -> float:
+        """Mean squared distance from the mean; 0 of nothing."""
+        return self.squares / self.count if self.count else 0.0
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the numbers as a population."""
+        return sqrt(self.variance)
+
+    def add(self, values: "np.ndarray[Any, Any]") -> None:
+        """Merge finite numbers of any shape."""
+        if not values.size:
+            return
+        numbers = values.astype(np.float64, copy=False)
+        mean = float(numbers.mean())
+        low, high = float(numbers.min()), float(numbers.max())
+        squares = float(np.square(numbers - mean).sum())
+        self.merge(Moments(numbers.size, mean, squares, low, high))
+
+    def merge(self, other: Self | "Moments") -> None:
+        """Merge the moments of further numbers."""
+        if not other.count:
+            return
+        total = self.count + other.count
+        distance = other.mean - self.mean
+        self.squares += other.squares + distance**2 * self.count * other.count / total
+        self.mean += distance * other.count / total
+        self.count = total
+        self.min = min(self.min, other.min)
+        self.max = max(self.max, other.max)

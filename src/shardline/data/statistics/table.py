@@ -1,0 +1,112 @@
+"""The sketch of a table: one of each column and a sample of whole rows."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+
+from shardline.data.statistics.columns import SERIES, ColumnSketch, series_of
+from shardline.data.statistics.row_sample import Columns, RowSample, capacity_for, row_hashes
+from shardline.data.statistics.values import filled
+
+# Statistics are computed in float64; pieces keep that from multiplying a table by eight.
+PIECE_ROWS = 65_536
+PIECE_BYTES = 8 << 20
+STATE = b"shardline.columns"
+SCHEMA = b"shardline.schema"
+CAPACITY = b"shardline.capacity"
+
+
+class TableSketch:
+    """All that statistics need to know of some rows; merged, it is that of all their rows.
+
+    Args:
+        schema: The columns to watch.
+        capacity: Most rows of the sample; by default what 16 MiB hold, at most 65,536.
+
+    Raises:
+        TypeError: A column's type has no statistics.
+    """
+
+    def __init__(self, schema: pa.Schema, *, capacity: int | None = None) -> None:
+        self.schema = schema
+        self.columns = {field.name: ColumnSketch(field.type) for field in schema}
+        width = sum(len(SERIES[column.kind]) for column in self.columns.values())
+        self.sample = RowSample(capacity or capacity_for(width))
+        self.num_rows = 0
+
+    def add(self, table: pa.Table, *, first_row: int) -> None:
+        """Add some rows; nulls, NaN and infinities are counted apart.
+
+        Args:
+            table: Holds the watched columns, and may hold others.
+            first_row: Number of its first row. No two rows of all that will be merged may have one
+                number; which rows are sampled depends on these numbers alone.
+        """
+        rows = PIECE_BYTES * table.num_rows // max(1, table.nbytes)
+        rows = max(1, min(PIECE_ROWS, rows))
+        for start in range(0, table.num_rows, rows):
+            self._add_piece(table.slice(start, rows), first_row + start)
+
+    def merge(self, other: "TableSketch") -> None:
+        """Add all that another sketch of the same schema has seen."""
+        self.num_rows += other.num_rows
+        for name, column in self.columns.items():
+            column.merge(other.columns[name])
+        self.sample.merge(other.sample)
+
+    def series(self, name: str) -> Columns:
+        """The sampled values of a column, see `SERIES`, ordered by the rows' hashes."""
+        _, columns = self.sample.contents()
+        names = SERIES[self.columns[name].kind]
+        empty = np.empty(0, np.float64)
+        return {series: columns.get(f"{name}/{series}", empty) for series in names}
+
+    def dump(self) -> bytes:
+        """Bytes for `load`, the same for the same rows added and merged in the same order."""
+        hashes, columns = self.sample.contents()
+        table = pa.table({"": hashes, **columns})
+        state = {name: column.dump() for name, column in self.columns.items()}
+        table = table.replace_schema_metadata(
+            {
+                STATE: json.dumps({"num_rows": self.num_rows, "columns": state}),
+                SCHEMA: self.schema.serialize().to_pybytes(),
+                CAPACITY: str(self.sample.capacity),
+            }
+        )
+        sink = pa.BufferOutputStream()
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
+            writer.write_table(table)
+        data: bytes = sink.getvalue().to_pybytes()
+        return data
+
+    @classmethod
+    def load(cls, data: bytes) -> "TableSketch":
+        """What `dump` wrote."""
+        table = pa.ipc.open_stream(data).read_all()
+        metadata = table.schema.metadata
+        schema = pa.ipc.read_schema(pa.py_buffer(metadata[SCHEMA]))
+        loaded = cls(schema, capacity=int(metadata[CAPACITY]))
+        state = json.loads(metadata[STATE])
+        loaded.num_rows = state["num_rows"]
+        for name, column in state["columns"].items():
+            loaded.columns[name] = ColumnSketch.load(schema.field(name).type, column)
+        columns = {name: table[name].to_numpy() for name in table.column_names}
+        loaded.sample.add(columns.pop(""), columns)
+        return loaded
+
+    def _add_piece(self, table: pa.Table, first_row: int) -> None:
+        self.num_rows += table.num_rows
+        hashes = row_hashes(first_row, table.num_rows)
+        rows = self.sample.wanted(hashes)
+        all_wanted = len(rows) == table.num_rows
+        sampled: Columns = {}
+        for name, column in self.columns.items():
+            values = table[name]
+            column.add(filled(values))
+            if len(rows):
+                chosen = values if all_wanted else values.take(pa.array(rows))
+                found = series_of(column.kind, filled(chosen), hashes[rows])
+                sampled |= {f"{name}/{series}": numbers for series, numbers in found.items()}
+        self.sample.add(hashes[rows], sampled)

@@ -1,0 +1,127 @@
+"""Which values are frequent: exact while there are few, a frequent-items sketch for texts."""
+
+from typing import Any
+
+import datasketches
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+# Numbers with more different values have a distribution rather than frequent values.
+MAX_NUMBERS = 1024
+# Exact up to three quarters of it, about 98 thousand texts; beyond, rare ones are dropped.
+LOG2_TEXTS = 17
+# A cell of a million characters must not be kept a hundred thousand times.
+MAX_CHARACTERS = 256
+
+Ranked = list[tuple[Any, int]]
+"""Values and their counts, most frequent first, the smaller value first among equals."""
+
+
+class NumberCounts:
+    """Every value and its count, until there are too many values."""
+
+    def __init__(self, values: Any = None, counts: Any = None) -> None:
+        self._values = np.empty(0) if values is None else values
+        self._counts = np.empty(0, np.int64) if counts is None else counts
+        self.complete = True
+        """False when there were too many values; then none is known."""
+
+    def add(self, values: "np.ndarray[Any, Any]") -> None:
+        """Count finite numbers, always of one dtype."""
+        if not self.complete or not len(values):
+            return
+        found = pc.value_counts(pa.array(values))
+        self._put(found.field(0).to_numpy(), found.field(1).to_numpy())
+
+    def merge(self, other: "NumberCounts") -> None:
+        """Add the counts of further numbers."""
+        self.complete = self.complete and other.complete
+        self._put(other._values, other._counts)
+
+    def ranked(self) -> Ranked:
+        """All values; none if there were too many."""
+        order = np.lexsort((self._values, -self._counts))
+        return list(zip(self._values[order].tolist(), self._counts[order].tolist(), strict=True))
+
+    def dump(self) -> dict[str, Any]:
+        """For `load`."""
+        kept = {"values": self._values.tolist(), "counts": self._counts.tolist()}
+        return kept | {"dtype": self._values.dtype.str, "complete": self.complete}
+
+    @classmethod
+    def load(cls, data: dict[str, Any]) -> "NumberCounts":
+        """What `dump` wrote."""
+        loaded = cls(np.array(data["values"], data["dtype"]), np.array(data["counts"], np.int64))
+        loaded.complete = data["complete"]
+        return loaded
+
+    def _put(self, values: Any, counts: Any) -> None:
+        if not len(self._values):
+            self._values = self._values.astype(values.dtype)
+        together = np.concatenate([self._values, values])
+        distinct, place = np.unique(together, return_inverse=True)
+        self.complete = self.complete and len(distinct) <= MAX_NUMBERS
+        if not self.complete:
+            self._values, self._counts = self._values[:0], self._counts[:0]
+            return
+        totals = np.zeros(len(distinct), np.int64)
+        np.add.at(totals, place, np.concatenate([self._counts, counts]))
+        self._values, self._counts = distinct, totals
+
+
+class TextCounts:
+    """The most frequent texts; long ones are counted by their beginning and length."""
+
+    def __init__(self) -> None:
+        self._sketch = datasketches.frequent_strings_sketch(LOG2_TEXTS)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every count is exact and no text is missing."""
+        # The bounds of any text, counted or not, are as far apart as the sketch may err.
+        return bool(self._sketch.get_upper_bound("") == self._sketch.get_lower_bound(""))
+
+    def add(self, texts: list[str], counts: list[int]) -> None:
+        """Count texts, each with how often it occurs."""
+        for text, count in zip(texts, counts, strict=True):
+            self._sketch.update(text if len(text) <= MAX_CHARACTERS else shortened(text), count)
+
+    def merge(self, other: "TextCounts") -> None:
+        """Add the counts of further texts."""
+        self._sketch.merge(other._sketch)
+
+    def ranked(self) -> Ranked:
+        """Texts that are certainly among the frequent ones, with estimated counts."""
+        return self._items(datasketches.frequent_items_error_type.NO_FALSE_POSITIVES)
+
+    def vocabulary(self) -> tuple[str, ...]:
+        """Every text that may be a frequent one, most frequent first; none that is too long."""
+        found = self._items(datasketches.frequent_items_error_type.NO_FALSE_NEGATIVES)
+        return tuple(text for text, _ in found if len(text) <= MAX_CHARACTERS)
+
+    def dump(self) -> bytes:
+        """For `load`."""
+        data: bytes = self._sketch.serialize()
+        return data
+
+    @classmethod
+    def load(cls, data: bytes) -> "TextCounts":
+        """What `dump` wrote."""
+        loaded = cls()
+        loaded._sketch = datasketches.frequent_strings_sketch.deserialize(data)
+        return loaded
+
+    def _items(self, chosen: Any) -> Ranked:
+        items = self._sketch.get_frequent_items(chosen, 0)
+        return sorted(((text, count) for text, count, _, _ in items), key=_most_frequent)
+
+
+def shortened(text: str) -> str:
+    """How a long text is counted and shown."""
+    return f"{text[:MAX_CHARACTERS]}… ({len(text)} characters)"
+
+
+def _most_frequent(item: tuple[str, int]) -> tuple[int, str]:
+    text, count = item
+    return -count, text
