@@ -1,47 +1,55 @@
 """Raw source to dataset: read, type, split, deal, write; the marker comes last.
 
-Two passes over tables parked on local disk keep memory to one shard and sixteen bytes per row: the
-first finds out what the columns are, the second types the rows and hashes each to its place.
+Three passes, each over pieces of bounded size that know nothing of each other: units of the source
+are typed and parked on disk, parked rows are dealt into sorted runs, shards are merged from the
+runs. What a pass must know of all rows is counted by the pass before.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from shardline.data.images import IMAGE_FEATURE, infer_image_column, read_images
+from shardline.data.dealing import Dealing, Dealt, deal_piece
+from shardline.data.intake import Intake, Taken, take_in
 from shardline.data.layout import (
     dataset_schema,
     declared_image,
     image_layout,
     required_columns,
+    surveyed_columns,
     table_layout,
 )
+from shardline.data.images import IMAGE_FEATURE, infer_image_column
 from shardline.data.manifest import (
     MARKER_NAME,
     Counts,
     DatasetManifest,
     SourceRecord,
+    Split,
     dataset_folder,
 )
-from shardline.data.quarantine import QUARANTINE_KEY, Rejected, check_share, dump_rejected
-from shardline.data.readers import read_tables
-from shardline.data.rows import RawBatch
-from shardline.data.shards import ShardSize, write_splits
+from shardline.data.passes import Map, map_in_threads
+from shardline.data.quarantine import QUARANTINE_KEY, QuarantineLog, Rejected
+from shardline.data.rows import RowLayout
+from shardline.data.schema import Schema
+from shardline.data.scratch import Scratch
+from shardline.data.shards import ShardSize, ShardWriting, plan_shards, write_shard
 from shardline.data.sources import SourceFiles, content_hashes, fingerprint, list_source
-from shardline.data.spool import Spool
+from shardline.data.statistics.summary import column_statistics
 from shardline.data.survey import Survey
-from shardline.data.typed import TypedRows, type_rows
+from shardline.data.units import Unit, plan_units
 from shardline.errors import DataError, IntegrityError, NotFoundError
 from shardline.progress import Progress
 from shardline.spec import Spec
-from shardline.spec.data import DataSpec
+from shardline.spec.data import SPLITS, DataSpec, SplitName
 from shardline.store import Store, commit_marker, read_marker
 
 # Part of every version: raise it when the same source would give other shards.
-LAYOUT = 1
+LAYOUT = 2
 VERSION_DIGITS = 12
 
 
@@ -105,6 +113,8 @@ def prepare_dataset(
         written = write_splits(rows, schema, store=store, folder=folder, size=size)
     if rows.rejected:
         store.write(f"{folder}/{QUARANTINE_KEY}", dump_rejected(rows.rejected))
+    statistics, record = dump_statistics(written.described)
+    store.write(f"{folder}/{record.key}", statistics)
     manifest = DatasetManifest(
         name=spec.name,
         version=version,
@@ -113,6 +123,7 @@ def prepare_dataset(
         splits=written.splits,
         split_rule=spec.data.split,
         statistics=written.statistics,
+        statistics_file=record,
         source=source,
         counts=_counts(rows, kept=sum(split.rows for split in written.splits.values())),
     )

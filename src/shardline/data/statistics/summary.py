@@ -16,6 +16,9 @@ from shardline.data.statistics.top_values import MAX_NUMBERS, Ranked
 # A manifest is read by everyone; a free-text column must not make it huge.
 MAX_VOCABULARY = 100_000
 
+# Of a value that a sample holds less often, its share of all rows is anyone's guess.
+MIN_REPEATS = 3
+
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -41,7 +44,7 @@ class ColumnSummary:
 
     @property
     def mode(self) -> str | int | float | None:
-        """The most frequent value, of several the smallest; None of nothing.
+        """The most frequent value, of several the smallest; None if none is frequent.
 
         Exact for up to 98 thousand different texts and 1,024 different numbers; beyond, that of
         the sample.
@@ -102,9 +105,9 @@ def _for_manifest(sketch: ColumnSketch) -> ColumnStatistics:
 
 
 def _ranked(sampled: Numbers, *, scale: int) -> Ranked:
-    """The most frequent sampled values, counts scaled up; of one-offs only the smallest."""
+    """The most frequent sampled values, counts scaled up; few of a kind are chance."""
     values, counts = np.unique(sampled, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:MAX_NUMBERS]
-    repeated = order[(counts[order] > 1) | (order == order[0])]
+    repeated = order[counts[order] >= MIN_REPEATS]
     scaled = np.round(counts[repeated] * (scale / max(1, len(sampled)))).astype(np.int64)
     return list(zip(values[repeated].tolist(), scaled.tolist(), strict=True))

@@ -27,6 +27,11 @@ class NumberCounts:
         self.complete = True
         """False when there were too many values; then none is known."""
 
+    @property
+    def integral(self) -> bool:
+        """Whether the values counted are whole numbers by type."""
+        return self._values.dtype.kind in "iu"
+
     def add(self, values: "np.ndarray[Any, Any]") -> None:
         """Count finite numbers, always of one dtype."""
         if not self.complete or not len(values):
