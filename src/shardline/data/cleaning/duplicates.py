@@ -1,0 +1,22 @@
+"""Rows that are there several times: which one stays, whatever the order of files and rows."""
+
+from typing import Any
+
+import numpy as np
+
+UInt64s = np.ndarray[Any, np.dtype[np.uint64]]
+
+
+def duplicate_positions(keys: UInt64s, contents: UInt64s) -> "np.ndarray[Any, np.dtype[np.int64]]":
+    """Positions of the rows to set aside: of every key, all but the row of the lowest content hash.
+
+    Rows of one key and one content are alike; of these the first stays.
+
+    Args:
+        keys: Hash of each row's key.
+        contents: Hash of each row's whole content.
+    """
+    order = np.lexsort((contents, keys))
+    repeated = np.zeros(len(keys), dtype=bool)
+    repeated[order[1:]] = keys[order[1:]] == keys[order[:-1]]
+    return np.flatnonzero(repeated)
