@@ -82,6 +82,11 @@ def table_layout(data: DataSpec, survey: Survey) -> RowLayout:
     return RowLayout(features, _label(data, is_text=text), tuple(carried), key)
 
 
+def surveyed_columns(data: DataSpec) -> frozenset[str] | None:
+    """Columns whose values say what the layout is; None for all."""
+    return None if data.features is None else frozenset([data.label.name])
+
+
 def dataset_schema(data: DataSpec, layout: RowLayout, vocabulary: tuple[str, ...]) -> Schema:
     """The columns of the shards.
 

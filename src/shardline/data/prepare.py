@@ -1,29 +1,12 @@
-"""Raw source to dataset: read, type, split, deal, write; the marker comes last.
-
-Three passes, each over pieces of bounded size that know nothing of each other: units of the source
-are typed and parked on disk, parked rows are dealt into sorted runs, shards are merged from the
-runs. What a pass must know of all rows is counted by the pass before.
-"""
+"""Raw source to dataset: found if it is there already, else made; the marker comes last."""
 
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from shardline.data.dealing import Dealing, Dealt, deal_piece
-from shardline.data.intake import Intake, Taken, take_in
-from shardline.data.layout import (
-    dataset_schema,
-    declared_image,
-    image_layout,
-    required_columns,
-    surveyed_columns,
-    table_layout,
-)
-from shardline.data.images import IMAGE_FEATURE, infer_image_column
 from shardline.data.manifest import (
     MARKER_NAME,
     Counts,
@@ -32,20 +15,14 @@ from shardline.data.manifest import (
     Split,
     dataset_folder,
 )
-from shardline.data.passes import Map, map_in_threads
-from shardline.data.quarantine import QUARANTINE_KEY, QuarantineLog, Rejected
-from shardline.data.rows import RowLayout
-from shardline.data.schema import Schema
-from shardline.data.scratch import Scratch
-from shardline.data.shards import ShardSize, ShardWriting, plan_shards, write_shard
-from shardline.data.sources import SourceFiles, content_hashes, fingerprint, list_source
-from shardline.data.statistics.summary import column_statistics
-from shardline.data.survey import Survey
-from shardline.data.units import Unit, plan_units
-from shardline.errors import DataError, IntegrityError, NotFoundError
+from shardline.data.pipeline import Pipeline, Rows
+from shardline.data.quarantine import QUARANTINE_KEY
+from shardline.data.shards import ShardSize
+from shardline.data.sources import content_hashes, fingerprint, list_source
+from shardline.errors import IntegrityError, NotFoundError
 from shardline.progress import Progress
 from shardline.spec import Spec
-from shardline.spec.data import SPLITS, DataSpec, SplitName
+from shardline.spec.data import DataSpec, SplitName
 from shardline.store import Store, commit_marker, read_marker
 
 # Part of every version: raise it when the same source would give other shards.
@@ -107,25 +84,22 @@ def prepare_dataset(
     if committed is not None:
         return _result(store, committed, reused=True)
     with TemporaryDirectory(prefix="shardline-prepare-") as scratch:
-        rows = _typed_rows(files, spec.data, Path(scratch), progress)
-        _check_rows(rows, files, spec.data)
-        schema = dataset_schema(spec.data, rows.layout, rows.vocabulary)
-        written = write_splits(rows, schema, store=store, folder=folder, size=size)
-    if rows.rejected:
-        store.write(f"{folder}/{QUARANTINE_KEY}", dump_rejected(rows.rejected))
-    statistics, record = dump_statistics(written.described)
-    store.write(f"{folder}/{record.key}", statistics)
+        pipeline = Pipeline(files, spec.data, folder=Path(scratch), progress=progress)
+        rows = pipeline.rows()
+        splits, statistics = pipeline.written(rows, store=store, folder=folder, size=size)
+        if rows.quarantine.count:
+            for key, data in rows.quarantine.parts():
+                store.write(f"{folder}/{key}", data)
     manifest = DatasetManifest(
         name=spec.name,
         version=version,
         created_unix_s=clock(),
-        columns=schema,
-        splits=written.splits,
+        columns=rows.schema,
+        splits=splits,
         split_rule=spec.data.split,
-        statistics=written.statistics,
-        statistics_file=record,
+        statistics=statistics,
         source=source,
-        counts=_counts(rows, kept=sum(split.rows for split in written.splits.values())),
+        counts=_counts(rows, splits),
     )
     # Lost to a twin: its marker describes the very shards that were written here.
     commit_marker(store, f"{folder}/{MARKER_NAME}", manifest)
@@ -142,65 +116,9 @@ def version_of(source_fingerprint: str, data: DataSpec, size: ShardSize) -> str:
     return hashlib.sha256(canonical).hexdigest()[:VERSION_DIGITS]
 
 
-def _typed_rows(files: SourceFiles, data: DataSpec, scratch: Path, progress: Progress) -> TypedRows:
-    typed = Spool(scratch / "typed")
-    if data.source.format == "images":
-        column = declared_image(data) or infer_image_column(files, IMAGE_FEATURE)
-        batches = read_images(files, column, label=data.label.name)
-        counted = _counted(batches, progress, total=len(files.files))
-        return type_rows(counted, image_layout(data, column), typed, split=data.split)
-    survey = Survey(typed=data.source.format != "csv")
-    raw = Spool(scratch / "raw")
-    batches = read_tables(
-        files, data.source, required_columns(data), everything=data.features is None
-    )
-    unread: list[Rejected] = []
-    for batch in _counted(batches, progress, total=None):
-        survey.add(batch)
-        unread.extend(batch.rejected)
-        if batch.table.num_rows:
-            raw.append(batch.table)
-    if not survey.num_rows:
-        raise _no_rows(files, unread)
-    layout = table_layout(data, survey)
-    parked = (RawBatch(table, ()) for table in raw)
-    return type_rows(parked, layout, typed, split=data.split, rejected=unread)
-
-
-def _counted(
-    batches: Iterator[RawBatch], progress: Progress, *, total: int | None
-) -> Iterator[RawBatch]:
-    done = 0
-    for batch in batches:
-        done += batch.table.num_rows + len(batch.rejected)
-        progress.update(done=done, total=total)
-        yield batch
-
-
-def _check_rows(rows: TypedRows, files: SourceFiles, data: DataSpec) -> None:
-    """Refuse rows that make no dataset: too many rejected, none left, none to train on."""
-    check_share(rows.rejected, rows_read=rows.num_read, max_share=data.max_quarantined)
-    if not rows.num_kept:
-        raise _no_rows(files, rows.rejected)
-    if not len(rows.of("train")):
-        raise DataError(
-            f"none of the {rows.num_kept} rows falls into the train split; raise "
-            "data.split.fractions.train, choose a data.split.key with more values, or add rows."
-        )
-
-
-def _no_rows(files: SourceFiles, rejected: list[Rejected]) -> DataError:
-    if not rejected:
-        return DataError(f"data.source.path {files.uri} holds no rows; check that it is complete.")
-    first = rejected[0]
-    return DataError(
-        f"none of the {len(rejected)} rows in {files.uri} can be used; the first: "
-        f"{first.file} row {first.row}: {first.reason}."
-    )
-
-
-def _counts(rows: TypedRows, *, kept: int) -> Counts:
-    counts = Counts(rows_read=rows.num_read, rows_kept=kept, rows_quarantined=len(rows.rejected))
+def _counts(rows: Rows, splits: dict[SplitName, Split]) -> Counts:
+    kept = sum(split.rows for split in splits.values())
+    counts = Counts(rows_read=rows.num_read, rows_kept=kept, rows_quarantined=rows.quarantine.count)
     if counts.rows_read != counts.rows_kept + counts.rows_quarantined:
         raise IntegrityError(
             f"{counts.rows_read} rows were read, yet {counts.rows_kept} written and "

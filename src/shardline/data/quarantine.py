@@ -1,13 +1,15 @@
 """Rows that cannot enter a dataset: why, where they came from, and how many are too many."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from shardline.errors import DataError
 
 QUARANTINE_KEY = "quarantine/rows.jsonl"
 NUM_NAMED = 3
+PART_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,22 +23,59 @@ class Rejected:
     """Number of the record in its file, from 1; a header line is not counted."""
 
 
-def check_share(rejected: Sequence[Rejected], *, rows_read: int, max_share: float) -> None:
-    """Refuse a source of which too much was set aside.
+class QuarantineLog:
+    """Rows set aside so far: kept in a file, for there may be more than memory holds.
 
-    Raises:
-        DataError: More than `max_share` of the rows were rejected; names the first of them.
+    Args:
+        file: Where; it may not exist yet.
     """
-    if not rejected or len(rejected) <= max_share * rows_read:
-        return
-    named = "; ".join(f"{r.file} row {r.row}: {r.reason}" for r in rejected[:NUM_NAMED])
-    raise DataError(
-        f"{len(rejected)} of {rows_read} rows cannot be used, more than "
-        f"data.max_quarantined = {max_share:g} allows; the first: {named}. "
-        "Mend the source or the spec, or raise data.max_quarantined."
-    )
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.count = 0
+        self.first: list[Rejected] = []
+        """The first few, for sentences."""
+
+    def add(self, rejected: Sequence[Rejected]) -> None:
+        """Set rows aside, after those that are there."""
+        with self._file.open("ab") as log:
+            log.write(dump_rejected(rejected))
+        self.count += len(rejected)
+        self.first += rejected[: NUM_NAMED - len(self.first)]
+
+    def parts(self) -> Iterator[tuple[str, bytes]]:
+        """Key and content of each file of the quarantine; almost always there is one."""
+        held: list[bytes] = []
+        number = size = 0
+        with self._file.open("rb") as log:
+            for line in log:
+                if size + len(line) > PART_BYTES and held:
+                    yield _part_key(number), b"".join(held)
+                    held, size, number = [], 0, number + 1
+                held.append(line)
+                size += len(line)
+        yield _part_key(number), b"".join(held)
+
+    def check_share(self, *, rows_read: int, max_share: float) -> None:
+        """Refuse a source of which too much was set aside.
+
+        Raises:
+            DataError: More than `max_share` of the rows were rejected; names the first of them.
+        """
+        if not self.count or self.count <= max_share * rows_read:
+            return
+        named = "; ".join(f"{r.file} row {r.row}: {r.reason}" for r in self.first)
+        raise DataError(
+            f"{self.count} of {rows_read} rows cannot be used, more than "
+            f"data.max_quarantined = {max_share:g} allows; the first: {named}. "
+            "Mend the source or the spec, or raise data.max_quarantined."
+        )
 
 
 def dump_rejected(rejected: Sequence[Rejected]) -> bytes:
     """One JSON object per line, in the order given."""
     return "".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in rejected).encode()
+
+
+def _part_key(number: int) -> str:
+    return QUARANTINE_KEY.replace(".jsonl", f"-{number:05d}.jsonl") if number else QUARANTINE_KEY

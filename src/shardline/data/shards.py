@@ -86,9 +86,7 @@ class WrittenShard:
     """Of the features, for a shard of the train split."""
 
 
-def plan_shards(
-    runs: Sequence[Run], split: SplitName, *, rows_per_shard: int
-) -> list[ShardPlan]:
+def plan_shards(runs: Sequence[Run], split: SplitName, *, rows_per_shard: int) -> list[ShardPlan]:
     """Shards of equal length, in the order of the rows' places.
 
     Args:
@@ -101,8 +99,14 @@ def plan_shards(
     ends = np.cumsum(totals)
     num_rows = int(ends[-1])
     num_shards = -(-num_rows // rows_per_shard)
-    bounds = [k * (num_rows // num_shards) + min(k, num_rows % num_shards) for k in
-              range(num_shards + 1)] if num_shards else []
+    bounds = (
+        [
+            k * (num_rows // num_shards) + min(k, num_rows % num_shards)
+            for k in range(num_shards + 1)
+        ]
+        if num_shards
+        else []
+    )
     plans = []
     for number, (start, stop) in enumerate(pairwise(bounds)):
         first = int(np.searchsorted(ends, start, side="right"))

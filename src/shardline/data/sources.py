@@ -1,9 +1,10 @@
 """The files of a raw source: listed, opened and fingerprinted, on a local disk and on S3 alike."""
 
 import hashlib
+import io
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from shardline.errors import DataError, NotFoundError, StoreUnavailableError
-from shardline.spec.data import Source
+from shardline.spec.data import LabelsTable, Source
 from shardline.spec.locations import absolute, local_path
 from shardline.store import Store
 
@@ -22,12 +23,17 @@ SUFFIXES = {
     "csv": (".csv", ".tsv", ".txt"),
     "parquet": (".parquet", ".pq"),
     "json": (".jsonl", ".ndjson", ".json"),
+    "arrow": (".arrow", ".feather", ".ipc", ".arrows"),
 }
+PACKED = (".gz", ".zst", ".zstd")
+# First bytes of packed files, whatever their names.
+MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 SOURCE_KEY = "data.source.path"
 _GLOB = re.compile(r"[*?\[]")
 # Larger files are hashed as a stream, smaller ones in one request.
 WHOLE_READ_BYTES = 8 << 20
 STREAM_BYTES = 4 << 20
+MAX_HASHERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +73,27 @@ class SourceFiles:
         with self._explained(file):
             filesystem, root = self.store.filesystem()
             opener = filesystem.open_input_file if seekable else filesystem.open_input_stream
-            with opener(f"{root}/{file.key}") as stream:
+            options = {} if seekable else {"compression": None}
+            with opener(f"{root}/{file.key}", **options) as stream:
                 yield stream
+
+    @contextmanager
+    def unpacked(self, file: SourceFile) -> Iterator[Any]:
+        """A stream of the content that a gzip or zstd file holds, or of the file itself."""
+        with self._explained(file), self.opened(file) as stream:
+            head = stream.read(len(max(MAGIC, key=len)))
+            whole = pa.PythonFile(_Chained(head, stream), mode="r")
+            codec = next((name for magic, name in MAGIC.items() if head.startswith(magic)), None)
+            yield pa.CompressedInputStream(whole, codec) if codec else whole
+
+    def is_packed(self, file: SourceFile) -> bool:
+        """Whether a file is packed by gzip or zstd, told by its first bytes."""
+        with self.opened(file) as stream:
+            return bool(stream.read(len(max(MAGIC, key=len))).startswith(tuple(MAGIC)))
+
+    def part(self, files: Sequence[SourceFile]) -> "SourceFiles":
+        """The same source with some of its files."""
+        return SourceFiles(self.uri, self.store, tuple(files))
 
     @contextmanager
     def _explained(self, file: SourceFile) -> Iterator[None]:
@@ -77,16 +102,36 @@ class SourceFiles:
             yield
         except (NotFoundError, FileNotFoundError) as error:
             raise DataError(f"{where} is gone since it was listed; prepare again.") from error
-        except pa.ArrowInvalid as error:
-            raise DataError(f"cannot read {where}: {error}; mend or remove the file.") from error
         except OSError as error:
             # Arrow also says OSError when the bytes of a Parquet file make no sense.
             if where.startswith("s3://"):
                 raise StoreUnavailableError(f"cannot read {where}: {error}") from error
             raise DataError(f"cannot read {where}: {error}; mend or remove the file.") from error
+        except (pa.ArrowException, MemoryError, UnicodeError) as error:
+            # Damaged bytes promise anything: sizes beyond all memory, names that are no text.
+            raise DataError(f"cannot read {where}: {error}; mend or remove the file.") from error
 
 
-def list_source(source: Source, *, base: Path, key: str = SOURCE_KEY) -> SourceFiles:
+class _Chained(io.RawIOBase):
+    """Bytes that were read ahead, then the rest of a stream."""
+
+    def __init__(self, head: bytes, rest: Any) -> None:
+        self._head = head
+        self._rest = rest
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes, none at the end."""
+        head = self._head if size < 0 else self._head[:size]
+        self._head = self._head[len(head) :]
+        more: bytes = self._rest.read() if size < 0 else self._rest.read(size - len(head))
+        return head + more if head else more
+
+
+def list_source(source: Source | LabelsTable, *, base: Path, key: str = SOURCE_KEY) -> SourceFiles:
     """The files that a source's path names: one file, a folder's files of the format, or a glob's.
 
     In folders, names that start with `.` are skipped, and for tables also those with `_`, as Arrow
@@ -117,7 +162,7 @@ def list_source(source: Source, *, base: Path, key: str = SOURCE_KEY) -> SourceF
 
 def content_hashes(source: SourceFiles) -> dict[str, str]:
     """Sha256 of every file by relative name, several files at a time."""
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(min(MAX_HASHERS, os.cpu_count() or 1)) as pool:
         hashes = pool.map(lambda file: _sha256(source, file), source.files)
         return {file.name: digest for file, digest in zip(source.files, hashes, strict=True)}
 
@@ -177,18 +222,20 @@ def _readable(path: Path, key: str) -> Path:
     return path
 
 
-def _single(source: Source, uri: str, entry: tuple[str, int], key: str) -> SourceFile:
+def _single(source: Source | LabelsTable, uri: str, entry: tuple[str, int], key: str) -> SourceFile:
     if source.format == "images":
         raise DataError(f"{key} {uri} is a file; images need a folder with one folder per class.")
     stored, size = entry
     return SourceFile(PurePosixPath(stored).name, stored, size)
 
 
-def _chooser(source: Source, pattern: str | None) -> Any:
+def _chooser(source: Source | LabelsTable, pattern: str | None) -> Any:
     if pattern is not None:
         return re.compile(_glob_regex(pattern)).fullmatch
     skipped = (".",) if source.format == "images" else (".", "_")
     suffixes = SUFFIXES[source.format]
+    if source.format in ("csv", "json"):
+        suffixes += tuple(suffix + packed for suffix in suffixes for packed in PACKED)
 
     def chosen(name: str) -> bool:
         hidden = any(part.startswith(skipped) for part in name.split("/"))

@@ -87,7 +87,7 @@ class PythonSource(Section):
     format: Literal["python"]
     path: Annotated[str, Field(pattern=r"^[^:]+\.py:[A-Za-z_]\w*$")]
     """`FILE.py:function`; the file may import modules that lie beside it."""
-    params: dict[str, Any] = {}
+    params: Annotated[dict[str, Any], Field(default_factory=dict)]
     """Keyword arguments of the function."""
 
 

@@ -9,7 +9,7 @@ from pydantic import PrivateAttr, ValidationError, model_validator
 
 from shardline.errors import SpecError
 from shardline.spec.base import Name, Section
-from shardline.spec.data import DataSpec
+from shardline.spec.data import DataSpec, located_source
 from shardline.spec.locations import absolute
 from shardline.spec.model import ModelSpec
 from shardline.spec.output import ExportSpec, ScoreSpec, ServeSpec
@@ -82,9 +82,7 @@ class Spec(Section):
 
     def located_at(self, base: Path) -> Self:
         """The same spec with every relative location made absolute against `base`."""
-        source = self.data.source.model_copy(
-            update={"path": absolute(self.data.source.path, base=base)}
-        )
+        source = located_source(self.data.source, base=base)
         located: Self = self.model_copy(
             update={
                 "store": absolute(self.store, base=base),

@@ -10,7 +10,7 @@ from tests.raw_sources import (
     write_parquet,
 )
 
-from shardline.data import json_lines, readers
+from shardline.data import csv_rows, json_lines
 from shardline.data.readers import read_rows, read_tables
 from shardline.data.rows import ORIGIN_ROW
 from shardline.data.schema import Column, Label, Schema
@@ -90,7 +90,7 @@ def test_content_hashes_streamed_equal_whole(tree, monkeypatch):
 
 
 def test_csv_row_numbers_are_right_across_blocks_and_skipped_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(csv_rows, "BLOCK_BYTES", 64)
     lines = table_csv(200).splitlines()
     for number in (1, 50, 51, 120, 200):
         lines[number] += ",surplus"

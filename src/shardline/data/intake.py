@@ -1,0 +1,149 @@
+"""First pass, unit by unit: raw rows are read, counted by kind, typed and parked."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from shardline.data.images import read_images
+from shardline.data.quarantine import Rejected
+from shardline.data.readers import read_tables
+from shardline.data.rows import (
+    ORIGIN_FILE,
+    ORIGIN_ROW,
+    RawBatch,
+    Role,
+    RowLayout,
+    cast_columns,
+    kept_mask,
+    rejected_of,
+    typed_table,
+)
+from shardline.data.schema import Column
+from shardline.data.scratch import Scratch
+from shardline.data.sources import SourceFiles
+from shardline.data.survey import Survey
+from shardline.data.units import Unit
+from shardline.errors import DataError
+from shardline.spec.data import Source
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What every unit of a source is read for. Instances can be pickled."""
+
+    files: SourceFiles
+    source: Source
+    required: tuple[tuple[str, Role], ...]
+    """Columns that the spec names."""
+    everything: bool
+    """Whether all other columns are features."""
+    layout: RowLayout
+    """What the rows become."""
+    is_guess: bool
+    """Whether the layout may turn out to be another once all values are seen."""
+    surveyed: frozenset[str] | None
+    """Columns whose values decide what the layout is; None for all of them."""
+    image: Column | None
+    """The feature, when the source is images in class folders."""
+    label: str
+    scratch: Scratch
+
+    def raw(self, unit: Unit) -> Iterator[RawBatch]:
+        """The unit's rows as they are in the files."""
+        files = self.files.part(unit.files)
+        if self.image is not None:
+            return read_images(files, self.image, label=self.label)
+        return read_tables(
+            files, self.source, self.required, everything=self.everything, part=unit.part
+        )
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One unit after the first pass."""
+
+    piece: str
+    """Where its rows are parked; rows are numbered from 1 in each part of a file."""
+    num_rows: int
+    """Parked ones."""
+    num_rejected: int
+    rejected: tuple[Rejected, ...]
+    """Empty once they are in the quarantine."""
+    survey: Survey
+    fits: bool
+    """False if columns were found that cannot become what the layout says."""
+
+    @property
+    def num_read(self) -> int:
+        """Rows of the source that the unit accounts for."""
+        return self.num_rows + self.num_rejected
+
+
+def take_in(intake: Intake, unit: Unit, number: int) -> Taken:
+    """Read a unit and park its typed rows.
+
+    Args:
+        intake: What for.
+        unit: What to read.
+        number: The unit's, for the name of the piece.
+
+    Raises:
+        DataError: A file cannot be read, or lacks a column.
+    """
+    reading = _Reading(intake)
+    piece = f"pieces/{number:06d}.arrow"
+    intake.scratch.write(piece, reading.typed(unit))
+    rejected = tuple(sorted(reading.rejected, key=lambda r: (r.file, r.row)))
+    return Taken(
+        piece=piece,
+        num_rows=reading.num_rows,
+        num_rejected=len(rejected),
+        rejected=rejected,
+        survey=reading.survey,
+        fits=reading.fits,
+    )
+
+
+class _Reading:
+    """What comes up while a unit is read."""
+
+    def __init__(self, intake: Intake) -> None:
+        self.survey = Survey(typed=intake.source.format != "csv")
+        self.rejected: list[Rejected] = []
+        self.num_rows = 0
+        self.fits = bool(intake.layout.features)
+        self._intake = intake
+
+    def typed(self, unit: Unit) -> Iterator[pa.Table]:
+        """The rows that can be kept, with their origin."""
+        for batch in self._intake.raw(unit):
+            self.rejected.extend(batch.rejected)
+            table = self._typed(batch)
+            if table is not None:
+                self.num_rows += table.num_rows
+                yield table
+
+    def _typed(self, batch: RawBatch) -> pa.Table | None:
+        if not batch.table.num_rows:
+            self.survey.add(batch)
+            return None
+        raw = batch.table.combine_chunks()
+        layout = self._intake.layout
+        try:
+            columns, reasons = cast_columns(raw, layout)
+        except DataError:
+            if not self._intake.is_guess:
+                raise
+            self.fits = False
+            columns, reasons = {}, {}
+        self.survey.add(batch, columns, only=self._intake.surveyed)
+        if not self.fits:
+            return None
+        table = typed_table(columns, layout)
+        table = table.append_column(ORIGIN_FILE, raw[ORIGIN_FILE].cast(pa.string()))
+        table = table.append_column(ORIGIN_ROW, raw[ORIGIN_ROW])
+        if reasons:
+            self.rejected.extend(rejected_of(raw, reasons))
+            table = table.filter(kept_mask(raw.num_rows, reasons))
+        return table if table.num_rows else None

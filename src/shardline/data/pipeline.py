@@ -1,0 +1,240 @@
+"""The passes of `prepare`, each over pieces of bounded size that know nothing of each other.
+
+Units of the source are typed and parked on disk, parked rows are dealt into runs sorted by side and
+place, shards are merged from the runs. What a pass must know of all rows is counted by the pass
+before it.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from shardline.data.dealing import Dealing, Run, deal_piece
+from shardline.data.images import IMAGE_FEATURE, infer_image_column
+from shardline.data.intake import Intake, Taken, take_in
+from shardline.data.layout import (
+    dataset_schema,
+    declared_image,
+    image_layout,
+    required_columns,
+    surveyed_columns,
+    table_layout,
+)
+from shardline.data.manifest import ColumnStatistics, Split
+from shardline.data.passes import map_in_threads
+from shardline.data.quarantine import QuarantineLog
+from shardline.data.rows import RowLayout
+from shardline.data.schema import Column, Schema
+from shardline.data.scratch import Scratch
+from shardline.data.shards import ShardSize, ShardWriting, plan_shards, write_shard
+from shardline.data.sources import SourceFiles
+from shardline.data.statistics.summary import column_statistics
+from shardline.data.statistics.table import TableSketch
+from shardline.data.survey import Survey
+from shardline.data.units import UNIT_BYTES, Unit, plan_units
+from shardline.errors import DataError
+from shardline.progress import Progress
+from shardline.spec.data import SPLITS, DataSpec, SplitName
+from shardline.store import Store
+
+ALL_TRAIN: dict[SplitName, float] = {"train": 1.0}
+# Runs are cut fine enough that a shard reads little beyond its own rows.
+BATCHES_PER_SHARD = 8
+MAX_PLACE_BITS = 12
+
+
+@dataclass(frozen=True)
+class Rows:
+    """All rows of a source, dealt and on disk."""
+
+    schema: Schema
+    runs: tuple[Run, ...]
+    quarantine: QuarantineLog
+    num_read: int
+    """Rows of the source."""
+    num_bytes: int
+    """Size of all kept values."""
+
+    @property
+    def num_kept(self) -> int:
+        """Rows that go into the dataset."""
+        return self.num_read - self.quarantine.count
+
+    def num_of(self, split: SplitName) -> int:
+        """Kept rows of a split."""
+        return sum(int(run.counts[SPLITS.index(split)].sum()) for run in self.runs)
+
+
+class Pipeline:
+    """One source on its way.
+
+    Args:
+        files: The source.
+        data: The spec's section.
+        folder: On local disk, empty; the caller removes it.
+        progress: Told the rows read so far.
+        unit_bytes: About how much of the source one task reads.
+    """
+
+    def __init__(
+        self,
+        files: SourceFiles,
+        data: DataSpec,
+        *,
+        folder: Path,
+        progress: Progress,
+        unit_bytes: int = UNIT_BYTES,
+    ) -> None:
+        self._files = files
+        self._data = data
+        self._folder = folder
+        self._progress = progress
+        self._scratch = Scratch(Store(f"file://{folder}"))
+        self._units = plan_units(files, data.source, unit_bytes=unit_bytes)
+        self._num_layouts = 0
+
+    def rows(self) -> Rows:
+        """Read, type and deal all rows.
+
+        Raises:
+            DataError: The source cannot become a dataset.
+        """
+        layout, taken, quarantine = self._taken()
+        num_read = sum(each.num_read for each in taken)
+        quarantine.check_share(rows_read=num_read, max_share=self._data.max_quarantined)
+        if num_read == quarantine.count:
+            raise self._no_rows(quarantine)
+        dealing = Dealing(layout, self._fractions, self._place_bits, self._scratch)
+        pieces = [each.piece for each in taken if each.num_rows]
+        dealt = list(map_in_threads(partial(deal_piece, dealing), pieces))
+        labels = frozenset[str]().union(*(each.labels for each in dealt))
+        rows = Rows(
+            schema=dataset_schema(self._data, layout, tuple(sorted(labels))),
+            runs=tuple(run for each in dealt for run in each.runs),
+            quarantine=quarantine,
+            num_read=num_read,
+            num_bytes=sum(each.num_bytes for each in dealt),
+        )
+        if not rows.num_of("train"):
+            raise DataError(
+                f"none of the {rows.num_kept} rows falls into the train split; raise "
+                "data.split.fractions.train, choose a data.split.key with more values, or add rows."
+            )
+        return rows
+
+    def written(
+        self, rows: Rows, *, store: Store, folder: str, size: ShardSize
+    ) -> tuple[dict[SplitName, Split], dict[str, ColumnStatistics]]:
+        """Write every shard below `folder`; only a marker that names them makes them count."""
+        row_bytes = max(1.0, rows.num_bytes / rows.num_kept)
+        writing = ShardWriting(
+            schema=rows.schema,
+            scratch=self._scratch,
+            store=store,
+            folder=folder,
+            rows_per_group=size.rows_per_group(row_bytes),
+        )
+        splits: dict[SplitName, Split] = {}
+        sketch: TableSketch | None = None
+        for name in (split for split in SPLITS if split in self._fractions):
+            plans = plan_shards(rows.runs, name, rows_per_shard=size.rows_per_shard(row_bytes))
+            shards = []
+            for written in map_in_threads(partial(write_shard, writing), plans):
+                shards.append(written.shard)
+                if sketch is None:
+                    sketch = written.sketch
+                elif written.sketch is not None:
+                    sketch.merge(written.sketch)
+            splits[name] = Split(rows=sum(shard.rows for shard in shards), shards=tuple(shards))
+        return splits, column_statistics(sketch) if sketch else {}
+
+    @property
+    def _fractions(self) -> dict[SplitName, float]:
+        return self._data.split.fractions if self._data.split else ALL_TRAIN
+
+    @property
+    def _place_bits(self) -> int:
+        num_bytes = sum(file.size for file in self._files.files)
+        shards = max(1, num_bytes // ShardSize().target_bytes)
+        return min(MAX_PLACE_BITS, max(4, (BATCHES_PER_SHARD * shards).bit_length()))
+
+    def _taken(self) -> tuple[RowLayout, list[Taken], QuarantineLog]:
+        """Every unit, typed by what the source's values are."""
+        if self._data.source.format == "images":
+            column = declared_image(self._data) or infer_image_column(self._files, IMAGE_FEATURE)
+            layout = image_layout(self._data, column)
+            return (layout, *self._pass(layout, image=column))
+        guess = self._guessed_layout()
+        taken, quarantine = self._pass(guess, is_guess=True)
+        survey = Survey(typed=self._data.source.format != "csv")
+        for each in taken:
+            survey.merge(each.survey)
+        if not survey.num_rows:
+            raise self._no_rows(quarantine)
+        layout = table_layout(self._data, survey)
+        if layout != guess or not all(each.fits for each in taken):
+            taken, quarantine = self._pass(layout)
+        return layout, taken, quarantine
+
+    def _guessed_layout(self) -> RowLayout:
+        """What the first rows look like; nothing but a shortcut depends on it."""
+        sample = Survey(typed=self._data.source.format != "csv")
+        intake = self._intake(RowLayout(()), is_guess=True)
+        for batch in (batch for unit in self._units for batch in intake.raw(unit)):
+            sample.add(batch, only=surveyed_columns(self._data))
+            if sample.num_rows:
+                break
+        try:
+            return table_layout(self._data, sample)
+        except DataError:  # of these rows; all of them may say something else
+            return RowLayout(())
+
+    def _pass(
+        self, layout: RowLayout, *, image: Column | None = None, is_guess: bool = False
+    ) -> tuple[list[Taken], QuarantineLog]:
+        intake = replace(self._intake(layout, is_guess=is_guess), image=image)
+        quarantine = QuarantineLog(self._folder / f"quarantine-{self._num_layouts}.jsonl")
+        self._num_layouts += 1
+        total = len(self._files.files) if image else None
+        taken: list[Taken] = []
+        num_read = num_before = 0
+        take = partial(_take_numbered, intake)
+        for unit, each in zip(
+            self._units, map_in_threads(take, list(enumerate(self._units))), strict=True
+        ):
+            num_before = num_before if unit.continues else 0
+            quarantine.add([replace(r, row=r.row + num_before) for r in each.rejected])
+            taken.append(replace(each, rejected=(), num_rejected=len(each.rejected)))
+            num_before += each.num_read
+            num_read += each.num_read
+            self._progress.update(done=num_read, total=total)
+        return taken, quarantine
+
+    def _intake(self, layout: RowLayout, *, is_guess: bool) -> Intake:
+        return Intake(
+            files=self._files,
+            source=self._data.source,
+            required=tuple(required_columns(self._data)),
+            everything=self._data.features is None,
+            layout=layout,
+            is_guess=is_guess,
+            surveyed=surveyed_columns(self._data),
+            image=None,
+            label=self._data.label.name,
+            scratch=self._scratch,
+        )
+
+    def _no_rows(self, quarantine: QuarantineLog) -> DataError:
+        uri = self._files.uri
+        if not quarantine.count:
+            return DataError(f"data.source.path {uri} holds no rows; check that it is complete.")
+        first = quarantine.first[0]
+        return DataError(
+            f"none of the {quarantine.count} rows in {uri} can be used; the first: "
+            f"{first.file} row {first.row}: {first.reason}."
+        )
+
+
+def _take_numbered(intake: Intake, numbered: tuple[int, Unit]) -> Taken:
+    number, unit = numbered
+    return take_in(intake, unit, number)
