@@ -263,8 +263,8 @@ def look_around(function: Callable[..., Listing]) -> Callable[..., None]:
     )  # fmt: skip
     @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
     @wraps(function)
-    def command(name: str | None, store_uri: str, as_json: bool) -> None:
-        parts = function(name, store_uri)
+    def command(name: str | None, store_uri: str, as_json: bool, **options: Any) -> None:
+        parts = function(name, store_uri, **options)
         if as_json:
             write_json(parts, sys.stdout)
             return
@@ -276,11 +276,27 @@ def look_around(function: Callable[..., Listing]) -> Callable[..., None]:
 
 @commands.command()
 @look_around
-def datasets(name: str | None, store_uri: str) -> Listing:
-    """List prepared datasets, or the versions of one."""
+@click.option("--version", help="Version whose columns to show; the current one when left out.")
+@click.option(
+    "--html", "page_file", metavar="FILE", type=click.Path(path_type=Path),
+    help="Also write all that is known of the dataset's columns as a page for a browser.",
+)  # fmt: skip
+def datasets(
+    name: str | None, store_uri: str, version: str | None, page_file: Path | None
+) -> Listing:
+    """List prepared datasets, or the versions and columns of one."""
     from shardline import inventory
 
-    return {"datasets": inventory.datasets(store_uri, name)}
+    listed = {"datasets": inventory.datasets(store_uri, name)}
+    if name is None:
+        if version or page_file:
+            raise click.UsageError("--version and --html need the NAME of a dataset.")
+        return listed
+    columns = inventory.columns(store_uri, name, version)
+    if page_file is not None:
+        page_file.write_text(inventory.page(store_uri, name, version), encoding="utf-8")
+        click.echo(f"wrote {page_file}", err=True)
+    return listed | ({"columns": columns} if columns else {})
 
 
 @commands.command()

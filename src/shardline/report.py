@@ -73,11 +73,11 @@ def write_rows(title: str, items: Sequence[Mapping[str, Any]], store_uri: str) -
     if not items:
         sys.stdout.write(f"no {title} in {store_uri}\n")
         return
-    if title != "epochs":
-        print_rows(title, items)
-        return
     names = list(dict.fromkeys(name for item in items for name in item))
     shown = [{name: _in_short(item.get(name)) for name in names} for item in items]
+    if title != "epochs":
+        print_rows(title, shown)
+        return
     print_curves(items, [name for name in names if name not in ("epoch", "seconds")])
     more = len(items) - NUM_EPOCHS_SHOWN
     suffix = f" (the last {NUM_EPOCHS_SHOWN}; --json has all)" if more > 0 else ""

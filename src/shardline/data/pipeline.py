@@ -20,7 +20,7 @@ from shardline.data.layout import (
     surveyed_columns,
     table_layout,
 )
-from shardline.data.manifest import ColumnStatistics, Split
+from shardline.data.manifest import Split
 from shardline.data.passes import map_in_threads
 from shardline.data.quarantine import QuarantineLog
 from shardline.data.rows import RowLayout
@@ -28,7 +28,6 @@ from shardline.data.schema import Column, Schema
 from shardline.data.scratch import Scratch
 from shardline.data.shards import ShardSize, ShardWriting, plan_shards, write_shard
 from shardline.data.sources import SourceFiles
-from shardline.data.statistics.summary import column_statistics
 from shardline.data.statistics.table import TableSketch
 from shardline.data.survey import Survey
 from shardline.data.units import UNIT_BYTES, Unit, plan_units
@@ -124,8 +123,12 @@ class Pipeline:
 
     def written(
         self, rows: Rows, *, store: Store, folder: str, size: ShardSize
-    ) -> tuple[dict[SplitName, Split], dict[str, ColumnStatistics]]:
-        """Write every shard below `folder`; only a marker that names them makes them count."""
+    ) -> tuple[dict[SplitName, Split], dict[SplitName, TableSketch]]:
+        """Write every shard below `folder`; only a marker that names them makes them count.
+
+        Returns:
+            The splits, and for each that has rows what is known of them.
+        """
         row_bytes = max(1.0, rows.num_bytes / rows.num_kept)
         writing = ShardWriting(
             schema=rows.schema,
@@ -135,18 +138,18 @@ class Pipeline:
             rows_per_group=size.rows_per_group(row_bytes),
         )
         splits: dict[SplitName, Split] = {}
-        sketch: TableSketch | None = None
+        sketches: dict[SplitName, TableSketch] = {}
         for name in (split for split in SPLITS if split in self._fractions):
             plans = plan_shards(rows.runs, name, rows_per_shard=size.rows_per_shard(row_bytes))
             shards = []
             for written in map_in_threads(partial(write_shard, writing), plans):
                 shards.append(written.shard)
-                if sketch is None:
-                    sketch = written.sketch
-                elif written.sketch is not None:
-                    sketch.merge(written.sketch)
+                if name in sketches:
+                    sketches[name].merge(written.sketch)
+                else:
+                    sketches[name] = written.sketch
             splits[name] = Split(rows=sum(shard.rows for shard in shards), shards=tuple(shards))
-        return splits, column_statistics(sketch) if sketch else {}
+        return splits, sketches
 
     @property
     def _fractions(self) -> dict[SplitName, float]:

@@ -19,6 +19,9 @@ from shardline.data.pipeline import Pipeline, Rows
 from shardline.data.quarantine import QUARANTINE_KEY
 from shardline.data.shards import ShardSize
 from shardline.data.sources import content_hashes, fingerprint, list_source
+from shardline.data.statistics.describe import describe
+from shardline.data.statistics.document import dump_statistics
+from shardline.data.statistics.summary import column_statistics
 from shardline.errors import IntegrityError, NotFoundError
 from shardline.progress import Progress
 from shardline.spec import Spec
@@ -86,10 +89,14 @@ def prepare_dataset(
     with TemporaryDirectory(prefix="shardline-prepare-") as scratch:
         pipeline = Pipeline(files, spec.data, folder=Path(scratch), progress=progress)
         rows = pipeline.rows()
-        splits, statistics = pipeline.written(rows, store=store, folder=folder, size=size)
+        splits, sketches = pipeline.written(rows, store=store, folder=folder, size=size)
         if rows.quarantine.count:
             for key, data in rows.quarantine.parts():
                 store.write(f"{folder}/{key}", data)
+    label = rows.schema.label
+    described = describe(sketches, label=label.name, class_names=label.vocabulary)
+    statistics, record = dump_statistics(described)
+    store.write(f"{folder}/{record.key}", statistics)
     manifest = DatasetManifest(
         name=spec.name,
         version=version,
@@ -97,7 +104,10 @@ def prepare_dataset(
         columns=rows.schema,
         splits=splits,
         split_rule=spec.data.split,
-        statistics=statistics,
+        statistics=column_statistics(
+            sketches["train"], [column.name for column in rows.schema.features]
+        ),
+        statistics_file=record,
         source=source,
         counts=_counts(rows, splits),
     )

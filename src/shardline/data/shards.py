@@ -82,8 +82,8 @@ class WrittenShard:
     """One stored shard."""
 
     shard: Shard
-    sketch: TableSketch | None
-    """Of the features, for a shard of the train split."""
+    sketch: TableSketch
+    """Of all columns for a shard of the train split, else of the label."""
 
 
 def plan_shards(runs: Sequence[Run], split: SplitName, *, rows_per_shard: int) -> list[ShardPlan]:
@@ -135,12 +135,9 @@ def write_shard(writing: ShardWriting, plan: ShardPlan) -> WrittenShard:
     order = np.argsort(table[PLACE_COLUMN].to_numpy(), kind="stable")
     chosen = order[plan.skip : plan.skip + plan.num_rows]
     table = table.drop_columns([PLACE_COLUMN]).take(pa.array(chosen))
-    sketch = None
-    if plan.key.startswith("train/"):
-        schema = pa.schema([(c.name, c.arrow_type) for c in writing.schema.features])
-        sketch = TableSketch(schema)
-        sketch.add(table, first_row=plan.first_row)
     table = with_label_indices(table, writing.schema)
+    sketch = _empty_sketch(writing.schema, of_train=plan.key.startswith("train/"))
+    sketch.add(table, first_row=plan.first_row)
     encoded = encode_shard(table, key=plan.key, rows_per_group=writing.rows_per_group)
     writing.store.write(f"{writing.folder}/{plan.key}", encoded.data)
     return WrittenShard(encoded.shard, sketch)
@@ -189,6 +186,11 @@ def with_label_indices(table: pa.Table, schema: Schema) -> pa.Table:
     indices = pc.index_in(table[label.name], value_set=pa.array(label.vocabulary, pa.string()))
     numbers = indices.cast(label.arrow_type)
     return table.set_column(place, pa.field(label.name, label.arrow_type, nullable=False), numbers)
+
+
+def _empty_sketch(schema: Schema, *, of_train: bool) -> TableSketch:
+    columns = (*schema.features, schema.label) if of_train else (schema.label,)
+    return TableSketch(pa.schema([(column.name, column.arrow_type) for column in columns]))
 
 
 def _batches(

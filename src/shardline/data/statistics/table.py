@@ -1,6 +1,7 @@
 """The sketch of a table: one of each column and a sample of whole rows."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +35,10 @@ class TableSketch:
         width = sum(len(SERIES[column.kind]) for column in self.columns.values())
         self.sample = RowSample(capacity or capacity_for(width))
         self.num_rows = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The library's sketches cannot be sent to another process, their bytes can."""
+        return TableSketch.load, (self.dump(),)
 
     def add(self, table: pa.Table, *, first_row: int) -> None:
         """Add some rows; nulls, NaN and infinities are counted apart.

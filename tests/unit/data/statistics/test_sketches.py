@@ -1,0 +1,199 @@
+"""Sketches of one column: what merges is what one pass over everything would have seen."""
+
+from collections import Counter
+from decimal import Decimal
+
+import datasketches
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from shardline.data.statistics.distinct import DistinctCount, theta_hashes
+from shardline.data.statistics.moments import Moments
+from shardline.data.statistics.row_sample import RowSample, row_hashes
+from shardline.data.statistics.top_values import (
+    MAX_CHARACTERS,
+    MAX_NUMBERS,
+    NumberCounts,
+    TextCounts,
+)
+from shardline.data.statistics.values import canonical_bits, kind_of, numbers_of, text_lengths
+
+FLOATS = st.floats(-1e6, 1e6, width=32)
+PIECES = st.lists(arrays.arrays(np.float64, st.integers(0, 40), elements=FLOATS), max_size=6)
+
+
+@settings(deadline=None)
+@given(PIECES)
+def test_moments_of_merged_pieces_are_numpys_of_all(pieces):
+    total = Moments()
+    for piece in pieces:
+        part = Moments()
+        part.add(piece)
+        total.merge(part)
+    whole = np.concatenate([np.empty(0), *pieces])
+    assert total.count == len(whole)
+    if len(whole):
+        assert (total.min, total.max) == (whole.min(), whole.max())
+        assert total.mean == pytest.approx(whole.mean(), abs=1e-6)
+        assert total.deviation == pytest.approx(whole.std(), rel=1e-6, abs=1e-3)
+
+
+def test_moments_of_large_numbers_keep_their_spread():
+    total = Moments()
+    for start in range(0, 3000, 1000):
+        total.add(np.arange(start, start + 1000) + 1e12)
+    assert total.variance == pytest.approx((3000**2 - 1) / 12)
+
+
+@settings(deadline=None)
+@given(PIECES)
+def test_distinct_count_of_merged_pieces_is_exact_while_there_are_few(pieces):
+    total = DistinctCount()
+    for piece in pieces:
+        part = DistinctCount()
+        part.add_numbers(canonical_bits(piece))
+        total.merge(part)
+    assert total.estimate == (len(set(np.concatenate([np.empty(0), *pieces]).tolist())), True)
+
+
+def test_theta_hashes_leave_the_sketch_that_the_library_would_fill_alone():
+    """The filter before the library must not change what it sees."""
+    bits = np.random.default_rng(0).integers(0, 2**63, 60_000).astype(np.uint64)
+    alone = datasketches.update_theta_sketch(12)
+    for value in bits.view(np.int64).tolist():
+        alone.update(value)
+    alone.trim()
+    filtered = DistinctCount()
+    filtered.add_numbers(bits)
+    assert list(filtered.compact()) == list(alone.compact())
+    assert set(alone.compact()) <= set(theta_hashes(bits).tolist())
+
+
+def test_distinct_count_does_not_depend_on_order_or_pieces():
+    bits = np.random.default_rng(1).integers(0, 100_000, 80_000).astype(np.uint64)
+    forward, backward = DistinctCount(), DistinctCount()
+    forward.add_numbers(bits)
+    for piece in np.array_split(bits[::-1], 7):
+        part = DistinctCount()
+        part.add_numbers(piece)
+        backward.merge(DistinctCount.load(part.dump()))
+    assert forward.dump() == backward.dump()
+    estimate, exact = forward.estimate
+    assert not exact
+    assert estimate == pytest.approx(len(np.unique(bits)), rel=0.06)
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.integers(-50, 50)), max_size=5))
+def test_number_counts_of_merged_pieces_are_a_counters(pieces):
+    total = NumberCounts()
+    for piece in pieces:
+        part = NumberCounts()
+        part.add(np.array(piece, np.int64))
+        total.merge(NumberCounts.load(part.dump()))
+    expected = Counter(value for piece in pieces for value in piece)
+    assert total.ranked() == sorted(expected.items(), key=lambda item: (-item[1], item[0]))
+    assert total.complete
+
+
+def test_number_counts_of_too_many_values_say_so_even_when_merged():
+    many, few = NumberCounts(), NumberCounts()
+    many.add(np.arange(MAX_NUMBERS + 1))
+    few.add(np.zeros(5, np.int64))
+    few.merge(many)
+    few.add(np.zeros(5, np.int64))
+    assert (few.complete, few.ranked()) == (False, [])
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.text(max_size=3)), max_size=5))
+def test_text_counts_of_merged_pieces_are_a_counters(pieces):
+    total = TextCounts()
+    for piece in pieces:
+        part = TextCounts()
+        counts = Counter(piece)
+        part.add(list(counts), list(counts.values()))
+        total.merge(TextCounts.load(part.dump()))
+    expected = Counter(text for piece in pieces for text in piece)
+    assert total.ranked() == sorted(expected.items(), key=lambda item: (-item[1], item[0]))
+    assert total.complete
+
+
+def test_text_counts_of_endless_texts_keep_the_frequent_ones_and_say_so():
+    counts = TextCounts()
+    counts.add(["often", "sometimes"], [50_000, 20_000])
+    counts.add([f"once {i}" for i in range(120_000)], [1] * 120_000)
+    assert not counts.complete
+    assert [text for text, _ in counts.ranked()[:2]] == ["often", "sometimes"]
+    assert counts.vocabulary()[:2] == ("often", "sometimes")
+
+
+def test_text_counts_of_a_giant_cell_keep_its_beginning_only():
+    counts = TextCounts()
+    counts.add(["x" * 1_000_000, "short"], [3, 2])
+    (text, count), _ = counts.ranked()
+    assert (len(text) < MAX_CHARACTERS + 50, count) == (True, 3)
+    assert counts.vocabulary() == ("short",)
+
+
+@settings(deadline=None)
+@given(st.permutations(range(60)), st.integers(1, 70), st.integers(1, 8))
+def test_row_sample_holds_the_smallest_hashes_whatever_the_pieces(rows, capacity, num_pieces):
+    hashes = row_hashes(0, 60)
+    total = RowSample(capacity)
+    for piece in np.array_split(np.array(rows), num_pieces):
+        part = RowSample(capacity)
+        wanted = piece[part.wanted(hashes[piece])]
+        part.add(hashes[wanted], {"row": wanted.astype(np.float64)})
+        total.merge(part)
+    found, columns = total.contents()
+    expected = np.argsort(hashes)[:capacity]
+    assert found.tolist() == hashes[expected].tolist()
+    assert columns["row"].tolist() == expected.tolist()
+
+
+def test_row_hashes_are_uniform_and_continue():
+    hashes = row_hashes(0, 100_000)
+    assert np.array_equal(hashes[500:600], row_hashes(500, 100))
+    counts, _ = np.histogram(hashes / 2.0**64, bins=50, range=(0, 1))
+    assert np.abs(counts - 2000).max() < 250
+
+
+@pytest.mark.parametrize(
+    ("values", "arrow_type", "kind", "numbers"),
+    [
+        ([1, 2], pa.int8(), "number", [1, 2]),
+        ([2**64 - 1], pa.uint64(), "number", [2**64 - 1]),
+        ([True, False], pa.bool_(), "number", [1, 0]),
+        ([Decimal("1.25")], pa.decimal128(5, 2), "number", [1.25]),
+        ([1, 2], pa.dictionary(pa.int8(), pa.int32()), "number", [1, 2]),
+        ([1500], pa.timestamp("ms"), "time", [1.5]),
+        ([1], pa.date32(), "time", [86_400]),
+        ([86_400_000], pa.date64(), "time", [86_400]),
+        ([90], pa.time32("s"), "time", [90]),
+        ([2_000_000], pa.duration("us"), "time", [2]),
+    ],
+)
+def test_numbers_of_every_type_are_plain_numbers_and_seconds(values, arrow_type, kind, numbers):
+    array = pa.array(values, arrow_type)
+    assert kind_of(array.type) == kind
+    assert numbers_of(array).tolist() == numbers
+
+
+def test_kind_of_a_nested_type_is_refused():
+    with pytest.raises(TypeError, match="no statistics of a column of struct<a: int64>"):
+        kind_of(pa.struct([("a", pa.int64())]))
+
+
+def test_canonical_bits_of_both_zeros_are_the_same():
+    assert len(set(canonical_bits(np.array([0.0, -0.0])).tolist())) == 1
+
+
+def test_text_lengths_count_characters_of_dictionaries_too():
+    texts = pa.array(["ä", "abc", "ä"])
+    assert text_lengths(texts).tolist() == [1, 3, 1]
+    assert text_lengths(texts.dictionary_encode()).tolist() == [1, 3, 1]
