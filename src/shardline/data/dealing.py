@@ -10,15 +10,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardline.data.casting import is_text
+from shardline.data.row_hash import content_hashes
 from shardline.data.rows import ORIGIN_FILE, ORIGIN_ROW, RowLayout
 from shardline.data.scratch import Scratch
-from shardline.data.split import PLACE, SIDE, hashes_of, row_keys, sides
+from shardline.data.split import sides
 from shardline.errors import DataError
 from shardline.spec.data import SPLITS, SplitName
 
 # The hash that orders the rows of a side, as a column of parked tables.
 PLACE_COLUMN = "shardline.place"
 RUN_BYTES = 48 << 20
+# What hashes are for.
+PLACE = b"place"
+SIDE = b"side"
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -100,9 +104,8 @@ def _gathered(batches: Iterator[pa.Table], run_bytes: int) -> Iterator[pa.Table]
 
 
 def _sorted_run(dealing: Dealing, table: pa.Table, name: str) -> Run:
-    contents = row_keys(table)
-    places = hashes_of(contents, purpose=PLACE)
-    side = _sides(dealing, table, contents)
+    places = content_hashes(table, purpose=PLACE)
+    side = _sides(dealing, table)
     bins = (places >> np.uint64(64 - dealing.place_bits)).astype(np.int64)
     width = 1 << dealing.place_bits
     counts = np.bincount(side.astype(np.int64) * width + bins, minlength=len(SPLITS) * width)
@@ -114,26 +117,25 @@ def _sorted_run(dealing: Dealing, table: pa.Table, name: str) -> Run:
     return Run(name, counts.reshape(len(SPLITS), width))
 
 
-def _sides(
-    dealing: Dealing, table: pa.Table, contents: list[bytes]
-) -> "np.ndarray[Any, np.dtype[np.int8]]":
+def _sides(dealing: Dealing, table: pa.Table) -> "np.ndarray[Any, np.dtype[np.int8]]":
     if len(dealing.fractions) == 1:
         only = SPLITS.index(next(iter(dealing.fractions)))
         return np.full(table.num_rows, only, np.int8)
     key = dealing.layout.key
-    keys = contents if key is None else _key_texts(table, key)
-    return sides(hashes_of(keys, purpose=SIDE), dealing.fractions)
+    if key is not None and key not in dealing.layout.carried:
+        table = table.set_column(table.schema.get_field_index(key), key, _key_texts(table, key))
+    chosen = table if key is None else pa.table({"": table[key]})
+    return sides(content_hashes(chosen, purpose=SIDE), dealing.fractions)
 
 
-def _key_texts(table: pa.Table, key: str) -> list[bytes]:
+def _key_texts(table: pa.Table, key: str) -> pa.ChunkedArray:
     try:
-        texts = table[key].cast(pa.string())
+        return table[key].cast(pa.string())
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
         raise DataError(
             f"data.split.key {key!r} holds {table.schema.field(key).type}; "
             "choose a column of texts or numbers."
         ) from error
-    return [text.encode() for text in texts.to_pylist()]
 
 
 def _label_texts(table: pa.Table, layout: RowLayout) -> list[str]:
