@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardline.data.leakage import leak, leaked
@@ -12,6 +12,7 @@ def arrays(some):
     return array[:, 0], array[:, 1].astype(np.int8)
 
 
+@settings(deadline=None)
 @given(rows)
 def test_leaked_rows_are_those_that_an_earlier_split_has(some):
     hashes, sides = arrays(some)
@@ -22,6 +23,7 @@ def test_leaked_rows_are_those_that_an_earlier_split_has(some):
     assert leaked(hashes, sides).tolist() == expected
 
 
+@settings(deadline=None)
 @given(rows)
 def test_leaked_rows_taken_out_leave_none(some):
     hashes, sides = arrays(some)
@@ -29,6 +31,7 @@ def test_leaked_rows_taken_out_leave_none(some):
     assert leak(hashes[kept], sides[kept]) is None
 
 
+@settings(deadline=None)
 @given(rows)
 def test_leak_names_two_rows_of_one_key_in_two_splits(some):
     hashes, sides = arrays(some)

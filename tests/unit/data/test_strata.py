@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardline.data import strata
@@ -26,6 +26,7 @@ def rows(counts, seed=0):
     return labels, np.random.default_rng(seed).integers(0, 2**64, len(labels), np.uint64)
 
 
+@settings(deadline=None)
 @given(sizes)
 def test_strata_every_class_is_divided_to_a_row(counts):
     labels, hashes = rows(counts)
@@ -35,6 +36,7 @@ def test_strata_every_class_is_divided_to_a_row(counts):
         assert np.abs(found - count * np.array([0.7, 0.2, 0.1])).max() <= 1
 
 
+@settings(deadline=None)
 @given(sizes, st.integers(0, 30))
 def test_strata_added_rows_move_at_most_as_many_across_each_bound(counts, added):
     labels, hashes = rows(counts)

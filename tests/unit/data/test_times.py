@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardline.data.times import (
@@ -21,6 +21,7 @@ zones = st.integers(-14 * 60, 14 * 60).map(lambda m: timezone(timedelta(minutes=
 moments = st.datetimes(datetime(1900, 1, 2), datetime(2250, 1, 1), timezones=zones)
 
 
+@settings(deadline=None)
 @given(moments)
 def test_read_times_understands_what_python_writes(moment):
     expected = ordinal(moment.isoformat())[1]
@@ -59,6 +60,7 @@ def test_read_times_takes_timestamps_of_any_unit(unit):
     assert not read_times(stamps, kind="number").readable.any()
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 50), min_size=3, max_size=200))
 def test_boundaries_divide_in_order_and_leave_no_split_empty(values):
     ordinals = np.array(values, np.float64)
@@ -72,6 +74,7 @@ def test_boundaries_divide_in_order_and_leave_no_split_empty(values):
     assert ordinals[sides == 1].max() < ordinals[sides == 2].min()
 
 
+@settings(deadline=None)
 @given(st.integers(10, 400))
 def test_boundaries_of_different_times_give_the_fractions(count):
     ordinals = np.random.default_rng(count).permutation(count).astype(np.float64)

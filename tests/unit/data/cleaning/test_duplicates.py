@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardline.data.cleaning.duplicates import duplicate_positions
@@ -13,11 +13,13 @@ def kept(some):
     return [row for place, row in enumerate(some) if place not in rejected]
 
 
+@settings(deadline=None)
 @given(rows)
 def test_duplicates_one_row_of_every_key_stays(some):
     assert sorted(key for key, _ in kept(some)) == sorted({key for key, _ in some})
 
 
+@settings(deadline=None)
 @given(rows, st.randoms())
 def test_duplicates_the_same_row_stays_in_any_order(some, random):
     assert sorted(kept(some)) == sorted(kept(random.sample(some, len(some))))

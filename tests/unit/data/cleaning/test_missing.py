@@ -1,7 +1,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardline.data.cleaning.missing import fill_value, nulled
@@ -94,6 +94,7 @@ def test_fill_value_without_a_frequent_value_is_refused():
         fill_value(MissingRule(by="mode"), Column(name="x", dtype="float64"), none)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-(2**40), 2**40), min_size=1, max_size=20))
 def test_fill_value_median_is_numpys(values):
     assert fill("median", "float64", values) == np.median(values)

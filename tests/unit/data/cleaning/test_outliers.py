@@ -1,7 +1,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -68,6 +68,7 @@ def test_bounds_of_no_values_are_refused():
 floats = st.floats(-1e3, 1e3, width=16) | st.none()
 
 
+@settings(deadline=None)
 @given(
     st.lists(floats, max_size=20),
     st.tuples(st.floats(-1e3, 0, width=16) | st.none(), st.floats(0, 1e3, width=16) | st.none()),
@@ -83,6 +84,7 @@ def test_clipped_is_numpys_clip_and_leaves_nulls(values, limits, arrow_type):
     assert not any(mask.any() for mask in beyond(found, low, high))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 255) | st.none(), max_size=20), st.integers(0, 255))
 def test_beyond_marks_what_lies_outside(values, bound):
     below, above = beyond(pa.array(values, pa.uint8()), bound, bound)

@@ -2,7 +2,7 @@ import unicodedata
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardline.data.cleaning.text import normalised
@@ -23,6 +23,7 @@ def written(texts, **rule):
     return normalised(pa.array(texts, pa.string()), TextRule(**rule)).to_pylist()
 
 
+@settings(deadline=None)
 @given(st.lists(assigned | st.none(), max_size=8), rules)
 def test_normalised_twice_is_normalised_once(texts, rule):
     once = normalised(pa.array(texts, pa.string()), rule)
@@ -30,6 +31,7 @@ def test_normalised_twice_is_normalised_once(texts, rule):
     assert [t is None for t in once.to_pylist()] == [t is None for t in texts]
 
 
+@settings(deadline=None)
 @given(st.lists(assigned, max_size=8), st.sampled_from(["NFC", "NFKC"]))
 def test_normalised_unicode_is_the_standard_form(texts, form):
     assert written(texts, unicode=form) == [unicodedata.normalize(form, t) for t in texts]
