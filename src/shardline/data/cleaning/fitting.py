@@ -10,8 +10,8 @@ from typing import Literal
 
 import pyarrow as pa
 
-from shardline.data.cleaning.missing import fill_value
-from shardline.data.cleaning.outliers import bounds_of, is_fitted
+from shardline.data.cleaning.missing import check_fill, fill_value
+from shardline.data.cleaning.outliers import bounds_of, check_numbers, is_fitted
 from shardline.data.cleaning.record import ColumnRecord, Touched, records_of
 from shardline.data.cleaning.summary import Summary
 from shardline.data.cleaning.treating import Treated, treat
@@ -156,6 +156,15 @@ def _suited(name: str, rules: ColumnCleaning, layout: RowLayout) -> Column:
             f"data.cleaning.{name}: its values have shape {list(column.shape)}, expected one value "
             "per row; of such columns only rows with missing values can be dropped."
         )
+    if rules.outliers:
+        check_numbers(column)
+    if rules.missing:
+        check_fill(rules.missing, column)
+        extra = indicator_name(name, rules.missing)
+        if extra in roles:
+            raise DataError(
+                f"data.cleaning.{name}.missing.indicator: there is a column {extra!r} already."
+            )
     return column
 
 

@@ -37,15 +37,10 @@ def fill_value(rule: MissingRule, column: Column, summary: Summary | None) -> Fi
         summary: Its values in the train split; not needed for a constant.
 
     Raises:
-        DataError: The column's type has no such value, or the train split no value at all.
+        DataError: The column cannot hold the constant, or the train split has no value at all.
     """
     if rule.by == "constant":
         return _constant(rule, column)
-    if column.dtype == "string" and rule.by != "mode":
-        raise DataError(
-            f"data.cleaning.{column.name}.missing: the {rule.by} of texts is not defined; "
-            "use by: mode, or by: constant with a value."
-        )
     if summary is None or not summary.count:
         raise DataError(
             f"data.cleaning.{column.name}.missing: no row of the train split has a value to take "
@@ -62,6 +57,19 @@ def fill_value(rule: MissingRule, column: Column, summary: Summary | None) -> Fi
     if column.dtype == "bool":
         return bool(found >= 0.5)
     return rounded(found, column)
+
+
+def check_fill(rule: MissingRule, column: Column) -> None:
+    """Refuse a rule that a column's type has no value for.
+
+    Raises:
+        DataError: It asks for the mean or the median of texts.
+    """
+    if column.dtype == "string" and rule.by in ("mean", "median"):
+        raise DataError(
+            f"data.cleaning.{column.name}.missing: the {rule.by} of texts is not defined; "
+            "use by: mode, or by: constant with a value."
+        )
 
 
 def rounded(number: float, column: Column) -> int | float:

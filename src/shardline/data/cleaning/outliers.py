@@ -31,17 +31,12 @@ def bounds_of(rule: Outliers, column: Column, summary: Summary | None) -> Bounds
 
     Args:
         rule: How to find them.
-        column: The column; bounds are of its type, rounded towards each other.
+        column: A column of numbers; bounds are of its type, rounded towards each other.
         summary: Its values in the train split; not needed for given bounds.
 
     Raises:
-        DataError: The column holds no numbers, or the train split has no value of it.
+        DataError: The train split has no value of it.
     """
-    if column.shape or column.dtype in ("string", "bool"):
-        raise DataError(
-            f"data.cleaning.{column.name}.outliers: the column holds {column.dtype} of shape "
-            f"{list(column.shape)}, expected one number per row."
-        )
     if isinstance(rule, BoundsOutliers):
         return _of_type(rule.min, rule.max, column)
     if summary is None or not summary.count:
@@ -50,6 +45,19 @@ def bounds_of(rule: Outliers, column: Column, summary: Summary | None) -> Bounds
             "bounds from; use by: bounds, or leave the rule out."
         )
     return _of_type(*_fitted(rule, summary), column)
+
+
+def check_numbers(column: Column) -> None:
+    """Refuse a column that has no bounds.
+
+    Raises:
+        DataError: It holds texts, booleans or several elements per row.
+    """
+    if column.shape or column.dtype in ("string", "bool"):
+        raise DataError(
+            f"data.cleaning.{column.name}.outliers: the column holds {column.dtype} of shape "
+            f"{list(column.shape)}, expected one number per row."
+        )
 
 
 def beyond(values: pa.Array, low: Number | None, high: Number | None) -> tuple[Any, Any]:

@@ -78,7 +78,6 @@ def test_fill_value_constant_is_cast(dtype, given, expected):
     ("dtype", "rule", "values", "sentence"),
     [
         ("int8", {"by": "constant", "value": 300}, [], "missing.value is 300, expected int8."),
-        ("string", {"by": "mean"}, [1], "the mean of texts is not defined; use by: mode"),
         ("float32", {"by": "median"}, [], "no row of the train split has a value to take the medi"),
     ],
 )
