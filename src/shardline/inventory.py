@@ -20,6 +20,9 @@ from shardline.store import Store
 from shardline.terminal import sparkline
 
 NUM_BARS = 16
+NUM_VALUES = 3
+MAX_VALUE = 20
+MIN_SHARE = 0.01
 
 Rows = list[dict[str, Any]]
 
@@ -184,10 +187,14 @@ def _dataset_row(manifest: DatasetManifest) -> dict[str, Any]:
 
 
 def _column_row(column: ColumnProfile) -> dict[str, Any]:
-    """Numbers, or lengths where there are only these; the most frequent values where few."""
-    found = column.values or column.lengths
+    """Numbers of numeric columns, lengths of lists and images, frequent values where there are."""
+    found = column.values or (column.lengths if column.kind != "text" else None)
     histogram = found.histogram if found else None
-    frequent = [f"{entry.value} ({entry.count / column.rows:.0%})" for entry in column.top[:3]]
+    frequent = [
+        f"{one_line(str(entry.value))[:MAX_VALUE]} ({entry.count / column.rows:.0%})"
+        for entry in column.top[:NUM_VALUES]
+        if entry.count > MIN_SHARE * column.rows
+    ]
     return {
         "column": one_line(column.name),
         "type": column.type,
@@ -199,7 +206,7 @@ def _column_row(column: ColumnProfile) -> dict[str, Any]:
         "median": found.quantiles.get("0.5") if found else None,
         "max": found.max if found else None,
         "histogram": sparkline(histogram.counts, width=NUM_BARS) if histogram else "",
-        "most frequent": one_line(", ".join(frequent)),
+        "most frequent": ", ".join(frequent),
     }
 
 

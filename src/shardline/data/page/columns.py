@@ -13,6 +13,7 @@ WORDS: dict[Kind, str] = {
 LENGTHS: dict[Kind, str] = {"text": "characters", "list": "elements", "image": "bytes"}
 # More missing values than this are worth a warning.
 MANY_MISSING = 0.05
+SECONDS_PER_DAY = 86_400
 
 
 def columns_section(statistics: DatasetStatistics) -> Element:
@@ -78,14 +79,19 @@ def _distinct_word(column: ColumnProfile) -> str:
 
 def _middle(column: ColumnProfile) -> tuple[Children, Children]:
     found = column.values
-    if found is not None:
-        spread = f"± {short(found.deviation)}"
-        if column.kind == "time":
-            spread = f"± {short(found.deviation / 86_400)} days"
-        return value(found.mean, column.kind), el("small", f"mean, {spread}")
-    if column.lengths is not None:
+    if found is not None and found.mean is not None:
+        return value(found.mean, column.kind), el("small", f"mean{_spread_of(found, column.kind)}")
+    if found is None and column.lengths is not None and column.lengths.mean is not None:
         return short(column.lengths.mean), el("small", f"mean {LENGTHS[column.kind]}")
     return "-", None
+
+
+def _spread_of(found: Distribution, kind: Kind) -> str:
+    if found.deviation is None:
+        return ""
+    if kind == "time":
+        return f", ± {short(found.deviation / SECONDS_PER_DAY)} days"
+    return f", ± {short(found.deviation)}"
 
 
 def _scale(column: ColumnProfile) -> Kind:
@@ -114,10 +120,10 @@ def _figure(column: ColumnProfile) -> Element | None:
 
 def _numbers(column: ColumnProfile) -> list[Element]:
     parts = ((column.values, "values"), (column.lengths, LENGTHS.get(column.kind, "")))
-    return [_spread(found, title, _scale(column)) for found, title in parts if found is not None]
+    return [_quantiles(found, title, _scale(column)) for found, title in parts if found is not None]
 
 
-def _spread(found: Distribution, title: str, kind: Kind) -> Element:
+def _quantiles(found: Distribution, title: str, kind: Kind) -> Element:
     middle = [(f"{100 * float(p):g} %", q) for p, q in found.quantiles.items()]
     lines = [("smallest", found.min), *middle, ("largest", found.max)]
     rows = (

@@ -5,13 +5,15 @@ from math import isfinite
 
 from shardline.data.statistics.values import Kind
 
+# Narrow and without a line break.
+THOUSANDS = "\u202f"
 # Years 1 to 9999, which is what datetime can write.
 FIRST_S, LAST_S = -62_135_596_800, 253_402_300_799
 
 
 def count(number: int) -> str:
     """A whole number with its thousands apart."""
-    return f"{number:,}".replace(",", " ")
+    return f"{number:,}".replace(",", THOUSANDS)
 
 
 def short(number: float) -> str:
@@ -21,7 +23,9 @@ def short(number: float) -> str:
     if number == int(number) and abs(number) < 1e7:
         return count(int(number))
     if 1e-3 <= abs(number) < 1e7:
-        return f"{number:,.4g}".replace(",", " ") if abs(number) < 1e4 else count(round(number))
+        return (
+            f"{number:,.4g}".replace(",", THOUSANDS) if abs(number) < 1e4 else count(round(number))
+        )
     return f"{number:.3g}"
 
 

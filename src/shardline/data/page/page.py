@@ -32,7 +32,7 @@ def dataset_page(
     """
     parts = (
         heading(manifest),
-        advice_section(statistics),
+        advice_section(manifest, statistics),
         label_section(statistics),
         relevance_section(statistics),
         twins_section(statistics),

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 
+import yaml
+
 from shardline.data.manifest import DatasetManifest
 from shardline.data.page.charts import LARGE, bar, histogram_chart, splits_bar
 from shardline.data.page.elements import Children, Element, el, name_of
-from shardline.data.page.numbers import count, share, short, value, when
+from shardline.data.page.numbers import count, share, value, when
 from shardline.data.quarantine_summary import QuarantineReason
+from shardline.data.schema import Column
 from shardline.data.statistics.document import DatasetStatistics, LabelBalance, Relevance
 from shardline.spec.data import SPLITS
 
@@ -55,16 +58,12 @@ def heading(manifest: DatasetManifest) -> Element:
     )
 
 
-def advice_section(statistics: DatasetStatistics) -> Element | None:
+def advice_section(manifest: DatasetManifest, statistics: DatasetStatistics) -> Element | None:
     """Features that seem not to be worth their place, and the others to copy into the spec."""
     if not statistics.droppable:
         return None
     dropped = {entry.feature for entry in statistics.droppable}
-    kept = [
-        column.name
-        for column in statistics.columns
-        if column.name not in dropped and column.name != statistics.label
-    ]
+    kept = [column for column in manifest.columns.features if column.name not in dropped]
     return _section(
         "Features worth dropping",
         "Judged one by one on the train split: a feature may still matter together with others.",
@@ -75,8 +74,8 @@ def advice_section(statistics: DatasetStatistics) -> Element | None:
                 for entry in statistics.droppable
             ),
         ),
-        el("p", f"The {count(len(kept))} others, to list in ", el("code", "data.features"), ":"),
-        el("pre", ((name_of(name), "\n") for name in kept)) if kept else None,
+        el("p", f"The {count(len(kept))} others, for the spec's data section:") if kept else None,
+        el("pre", _features_yaml(kept)) if kept else None,
     )
 
 
@@ -85,23 +84,21 @@ def label_section(statistics: DatasetStatistics) -> Element | None:
     if statistics.balance is not None:
         return _balance_section(statistics.label, statistics.balance)
     column = statistics.column(statistics.label)
-    if column.values is None or column.values.histogram is None:
+    found = column.values.histogram if column.values else None
+    if found is None:
         return None
-    found = column.values
     return _section(
         "Label",
-        el("span", name_of(statistics.label), f", mean {short(found.mean)}"),
+        name_of(statistics.label),
         el(
             "figure",
-            histogram_chart(found.histogram, column.kind, LARGE),
+            histogram_chart(found, column.kind, LARGE),
             el(
                 "figcaption",
-                el("span", value(found.histogram.edges[0], column.kind)),
-                el("span", value(found.histogram.edges[-1], column.kind)),
+                el("span", value(found.edges[0], column.kind)),
+                el("span", value(found.edges[-1], column.kind)),
             ),
-        )
-        if found.histogram
-        else None,
+        ),
     )
 
 
@@ -170,6 +167,18 @@ def quarantine_section(manifest: DatasetManifest, reasons: Sequence[QuarantineRe
         "beside the shards.",
         _table(("reason", "", ">rows"), rows),
     )
+
+
+def _features_yaml(columns: Sequence[Column]) -> str:
+    features = {
+        column.name: {"dtype": column.dtype}
+        | ({"shape": list(column.shape)} if column.shape else {})
+        for column in columns
+    }
+    text: str = yaml.safe_dump(
+        {"features": features}, sort_keys=False, allow_unicode=True, default_flow_style=None
+    )
+    return text
 
 
 def _balance_section(label: str, balance: LabelBalance) -> Element:

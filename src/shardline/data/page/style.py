@@ -53,7 +53,11 @@ details > summary::-webkit-details-marker { display: none; }
 details > summary:hover strong { text-decoration: underline; }
 details strong { overflow-wrap: anywhere; }
 details .inside { display: flex; flex-wrap: wrap; gap: 20px 40px; padding: 8px 0 18px; }
-details .inside table { width: auto; }
+details .inside table { width: auto; align-self: flex-start; font-size: 13.5px; }
+details .inside td, details .inside th { padding: 3px 14px 3px 0; border-bottom: 0; }
+details .inside td small { display: inline-block; margin-left: 8px; min-width: 48px; }
+details strong::before { content: "+ "; color: var(--quiet); font-weight: 400; }
+details[open] strong::before { content: "- "; }
 details .inside figure { margin: 0; flex: 1 1 380px; max-width: 560px; }
 details .inside svg { width: 100%; height: 150px; }
 figcaption { display: flex; justify-content: space-between; color: var(--quiet);

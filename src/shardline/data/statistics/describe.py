@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from math import isfinite
 
 import numpy as np
 
@@ -74,7 +75,8 @@ def describe(
 def _profile(column: ColumnSummary, table: TableSketch) -> ColumnProfile:
     sketch = column.sketch
     counted = sketch.kind in ("number", "time", "text")
-    distinct, exact = sketch.distinct.estimate if counted else (None, True)
+    whole = table.num_rows <= table.sample.capacity
+    distinct, exact = _distinct(column, whole) if counted else (None, True)
     known = sketch.texts if sketch.kind == "text" else sketch.numbers
     ranked = column.ranked()[:NUM_TOP] if counted else []
     return ColumnProfile(
@@ -89,9 +91,18 @@ def _profile(column: ColumnSummary, table: TableSketch) -> ColumnProfile:
         distinct=distinct,
         distinct_exact=exact,
         top=tuple(TopValue(value=value, count=count) for value, count in ranked),
-        top_exact=known.complete or table.num_rows <= table.sample.capacity,
+        top_exact=known.complete or whole,
         shapes=_shapes(column) if sketch.kind == "image" else (),
     )
+
+
+def _distinct(column: ColumnSummary, whole: bool) -> tuple[int, bool]:
+    """How many different values, and whether that is exact: a sample of all rows knows best."""
+    estimate, exact = column.sketch.distinct.estimate
+    if exact or not whole:
+        return min(estimate, column.sketch.rows), exact
+    values = column.series.get("value", column.series.get("code", np.empty(0)))
+    return len(np.unique(values[~np.isnan(values)])), True
 
 
 def _distribution(moments: Moments, sampled: Numbers | None) -> Distribution | None:
@@ -101,7 +112,7 @@ def _distribution(moments: Moments, sampled: Numbers | None) -> Distribution | N
     quantiles = {f"{p:g}": quantile(ascending, p) for p in PROBABILITIES}
     return Distribution(
         count=moments.count,
-        mean=moments.mean,
+        mean=moments.mean if isfinite(moments.mean) else None,
         deviation=moments.deviation,
         min=moments.min,
         max=moments.max,
@@ -120,7 +131,8 @@ def _histogram(moments: Moments, ascending: Numbers) -> Histogram | None:
         start = low - span
     if span and end - high > MAX_STRETCH * span:
         end = high + span
-    edges = np.linspace(start, end, NUM_BINS + 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        edges = np.linspace(start, end, NUM_BINS + 1)
     if not np.all(np.isfinite(edges)) or not np.all(np.diff(edges) > 0):
         return None  # numbers too large or too close for bins between them
     scale = moments.count / len(ascending)

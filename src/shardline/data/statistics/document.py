@@ -29,8 +29,9 @@ class Distribution(Part):
     """Finite numbers: values, elements or lengths."""
 
     count: int
-    mean: float
-    deviation: float
+    mean: float | None
+    deviation: float | None
+    """None beyond what float64 holds, as the mean."""
     min: float
     max: float
     quantiles: dict[str, float]

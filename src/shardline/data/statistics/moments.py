@@ -1,7 +1,7 @@
 """Count, mean, spread and range of numbers, piece by piece."""
 
 from dataclasses import dataclass
-from math import sqrt
+from math import isfinite, sqrt
 from typing import Any, Self
 
 import numpy as np
@@ -19,23 +19,24 @@ class Moments:
     max: float = -np.inf
 
     @property
-    def variance(self) -> float:
-        """Mean squared distance from the mean; 0 of nothing."""
-        return self.squares / self.count if self.count else 0.0
+    def variance(self) -> float | None:
+        """Mean squared distance from the mean; None of nothing and beyond what float64 holds."""
+        return self.squares / self.count if self.count and isfinite(self.squares) else None
 
     @property
-    def deviation(self) -> float:
-        """Standard deviation of the numbers as a population."""
-        return sqrt(self.variance)
+    def deviation(self) -> float | None:
+        """Standard deviation of the numbers as a population, None where the variance is."""
+        return None if self.variance is None else sqrt(self.variance)
 
     def add(self, values: "np.ndarray[Any, Any]") -> None:
         """Merge finite numbers of any shape."""
         if not values.size:
             return
         numbers = values.astype(np.float64, copy=False)
-        mean = float(numbers.mean())
         low, high = float(numbers.min()), float(numbers.max())
-        squares = float(np.square(numbers - mean).sum())
+        with np.errstate(over="ignore", invalid="ignore"):  # of numbers near 1e308
+            mean = float(numbers.mean())
+            squares = float(np.square(numbers - mean).sum())
         self.merge(Moments(numbers.size, mean, squares, low, high))
 
     def merge(self, other: Self | "Moments") -> None:

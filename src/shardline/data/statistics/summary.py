@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,6 @@ from shardline.data.statistics.moments import Moments
 from shardline.data.statistics.row_sample import Columns
 from shardline.data.statistics.table import TableSketch
 from shardline.data.statistics.top_values import MAX_NUMBERS, Ranked
-
-# A manifest is read by everyone; a free-text column must not make it huge.
-MAX_VOCABULARY = 100_000
 
 # Of a value that a sample holds less often, its share of all rows is anyone's guess.
 MIN_REPEATS = 3
@@ -89,7 +87,7 @@ def quantile(ascending: Numbers, probability: float) -> float | None:
 
 def _for_manifest(sketch: ColumnSketch) -> ColumnStatistics:
     if sketch.kind == "text":
-        names = sketch.texts.vocabulary()[:MAX_VOCABULARY]
+        names = sketch.texts.vocabulary()
         return ColumnStatistics(count=sketch.lengths.count, nulls=sketch.nulls, vocabulary=names)
     moments = sketch.moments
     if not moments.count:
@@ -97,7 +95,7 @@ def _for_manifest(sketch: ColumnSketch) -> ColumnStatistics:
     return ColumnStatistics(
         count=moments.count,
         nulls=sketch.nulls,
-        mean=moments.mean,
+        mean=moments.mean if isfinite(moments.mean) else None,
         variance=moments.variance,
         min=moments.min,
         max=moments.max,

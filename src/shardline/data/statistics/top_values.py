@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 
 # Numbers with more different values have a distribution rather than frequent values.
 MAX_NUMBERS = 1024
-# Exact up to three quarters of it, about 98 thousand texts; beyond, rare ones are dropped.
+# Exact up to three quarters of it, about 98 thousand texts; beyond, rare ones are dropped: the
+# vocabulary lies in the manifest, which everyone reads, and a free text must not make it huge.
 LOG2_TEXTS = 17
 # A cell of a million characters must not be kept a hundred thousand times.
 MAX_CHARACTERS = 256

@@ -42,6 +42,13 @@ def test_moments_of_merged_pieces_are_numpys_of_all(pieces):
         assert total.deviation == pytest.approx(whole.std(), rel=1e-6, abs=1e-3)
 
 
+def test_moments_beyond_float64_have_no_variance():
+    total = Moments()
+    total.add(np.array([1e308, -1e308]))
+    assert (total.variance, total.deviation, total.max) == (None, None, 1e308)
+    assert Moments().variance is None
+
+
 def test_moments_of_large_numbers_keep_their_spread():
     total = Moments()
     for start in range(0, 3000, 1000):
