@@ -14,7 +14,8 @@ from tests.models.architectures import (
 from tests.models.ranks import Training
 
 from shardline.data.batches import read_block
-from shardline.data.order import Order
+from shardline.data.forms import split_order
+from shardline.spec.train import TrainSpec
 from shardline.store import Store
 
 WORLD_SIZES = (1, 2, 4)
@@ -61,7 +62,8 @@ def global_rows(seen):
 
 
 def expected_rows(store, dataset, epochs):
-    order = Order(num_rows=TRAIN_ROWS, num_lanes=16, global_batch=GLOBAL_BATCH, seed=5)
+    train = TrainSpec(global_batch=GLOBAL_BATCH, seed=5)
+    order = split_order(dataset, "train", train)
     columns = dataset.columns.features[:1]
     block = read_block(store, dataset, "train", rows=(0, TRAIN_ROWS), columns=columns)
     values = block.columns[columns[0].name]

@@ -95,12 +95,14 @@ class Spec(Section):
         return located
 
     def _located_train(self, base: Path) -> TrainSpec:
-        source = self.train.warm_start
-        if source is None:
-            return self.train
-        return self.train.model_copy(
-            update={"warm_start": located_weight_source(source, base=base)}
-        )
+        updates: dict[str, Any] = {}
+        source, folder = self.train.warm_start, self.train.cache.dir
+        if source is not None:
+            updates["warm_start"] = located_weight_source(source, base=base)
+        if folder is not None:
+            located = {"dir": absolute(folder, base=base)}
+            updates["cache"] = self.train.cache.model_copy(update=located)
+        return self.train.model_copy(update=updates)
 
     def _located_score(self, base: Path) -> ScoreSpec:
         updates: dict[str, str] = {}
