@@ -294,7 +294,13 @@ def datasets(
         return listed
     columns = inventory.columns(store_uri, name, version)
     if page_file is not None:
-        page_file.write_text(inventory.page(store_uri, name, version), encoding="utf-8")
+        page = inventory.page(store_uri, name, version)
+        try:
+            page_file.write_text(page, encoding="utf-8")
+        except OSError as error:
+            raise click.UsageError(
+                f"--html {page_file} cannot be written: {error.strerror}."
+            ) from error
         click.echo(f"wrote {page_file}", err=True)
     return listed | ({"columns": columns} if columns else {})
 
