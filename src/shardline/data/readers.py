@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 
+from shardline.data.cleaning.raw_rows import cast_raw_rows
 from shardline.data.columnar import GroupRange, read_arrow, read_parquet
 from shardline.data.csv_rows import ByteRange, delimiter_of, read_csv
 from shardline.data.images import PATH_COLUMN, read_images
 from shardline.data.json_lines import read_json_lines
-from shardline.data.rows import Batch, RawBatch, Role, RowLayout, cast_rows, require_columns
+from shardline.data.rows import Batch, RawBatch, Role, RowLayout, require_columns
 from shardline.data.schema import Schema
 from shardline.data.sources import SourceFile, SourceFiles
 from shardline.errors import DataError
@@ -36,13 +37,13 @@ def read_rows(
     features = {column.name for column in schema.features}
     carried = tuple(name for name in dict.fromkeys((*keep, *paths)) if name not in features)
     layout = RowLayout(features=schema.features, carried=carried)
-    required = [(column.name, role) for column, role in layout.roles]
+    required = [(column.indicates or column.name, role) for column, role in layout.roles]
     if source.format == "images":
         raw = read_images(files, schema.features[0], label=None)
     else:
         raw = read_tables(files, source, required)
     for batch in raw:
-        cast = cast_rows(batch.table, layout)
+        cast = cast_raw_rows(batch.table, layout)
         yield Batch(cast.table, batch.rejected + cast.rejected)
 
 

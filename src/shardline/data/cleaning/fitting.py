@@ -125,7 +125,12 @@ def cleaned_layout(layout: RowLayout, cleaning: Cleaning) -> RowLayout:
         features.append(column.model_copy(update={"treatment": treatment}))
         if treatment and treatment.indicator:
             features.append(
-                Column(name=treatment.indicator, dtype="float32", indicates=column.name)
+                Column(
+                    name=treatment.indicator,
+                    dtype="float32",
+                    treatment=treatment,
+                    indicates=column.name,
+                )
             )
     return replace(layout, features=tuple(features), nullable=frozenset())
 

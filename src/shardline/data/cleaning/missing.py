@@ -54,6 +54,11 @@ def fill_value(rule: MissingRule, column: Column, summary: Summary | None) -> Fi
         )
     if isinstance(found, str):
         return found
+    if not np.isfinite(found):
+        raise DataError(
+            f"data.cleaning.{column.name}.missing: the {rule.by} of the train split is beyond "
+            "float64; bound the column by outliers first, or use by: median."
+        )
     if column.dtype == "bool":
         return bool(found >= 0.5)
     return rounded(found, column)

@@ -90,6 +90,9 @@ def _fitted(
 
 def _of_type(low: float | None, high: float | None, column: Column) -> Bounds:
     """Bounds in the column's type; one that no value of the type can pass is none."""
+    # Of numbers near the end of float64, mean and deviation may be infinite or none.
+    low = low if low is not None and np.isfinite(low) else None
+    high = high if high is not None and np.isfinite(high) else None
     kind = column.numpy_dtype
     if kind.kind in "iu":
         limits = np.iinfo(kind)

@@ -12,8 +12,9 @@ class Summary:
 
     count: int
     mean: float
-    """Zero if there are no values, as is the deviation."""
+    """Zero if there are no values."""
     deviation: float
+    """Infinite if there are none, or if it is beyond float64."""
     mode: float | str | None
     """The most frequent value, of several the smallest; None if none occurs often."""
     ascending: "np.ndarray[Any, np.dtype[np.float64]]"

@@ -1,5 +1,7 @@
 """One round of fitting: what cleaning has to know of the train split, piece by piece."""
 
+from math import inf
+
 import pyarrow as pa
 
 from shardline.data.cleaning.fitting import Cleaning
@@ -56,7 +58,7 @@ def _summary(column: ColumnSummary) -> Summary:
     return Summary(
         count=column.sketch.lengths.count if is_text else moments.count,
         mean=moments.mean,
-        deviation=moments.deviation,
+        deviation=inf if moments.deviation is None else moments.deviation,
         mode=column.mode,
         ascending=column.sampled,
     )

@@ -78,6 +78,7 @@ def test_fill_value_constant_is_cast(dtype, given, expected):
     ("dtype", "rule", "values", "sentence"),
     [
         ("int8", {"by": "constant", "value": 300}, [], "missing.value is 300, expected int8."),
+        ("float64", {"by": "mean"}, [np.inf], "the mean of the train split is beyond float64;"),
         ("float32", {"by": "median"}, [], "no row of the train split has a value to take the medi"),
     ],
 )

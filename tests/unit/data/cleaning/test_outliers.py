@@ -52,6 +52,13 @@ def test_bounds_are_of_the_columns_type():
     assert bounds("int64", [1, 2, 3], by="zscore", limit=1.0) == (2, 2)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "int64"])
+def test_bounds_beyond_float64_are_none(dtype):
+    huge = Summary(2, np.inf, np.inf, None, np.array([1.0, 2.0]))
+    column = Column(name="x", dtype=dtype)
+    assert bounds_of(rule(by="zscore"), column, huge) == (None, None)
+
+
 @pytest.mark.parametrize(("dtype", "shape"), [("string", ()), ("bool", ()), ("float32", (2,))])
 def test_bounds_of_what_is_no_number_are_refused(dtype, shape):
     with pytest.raises(DataError, match=r"data\.cleaning\.x\.outliers.*expected one number"):
