@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from shardline.data.images import read_images
+from shardline.data.labelled_images import LabelledImages
 from shardline.data.quarantine import Rejected
 from shardline.data.readers import read_tables
 from shardline.data.rows import (
@@ -25,7 +26,7 @@ from shardline.data.sources import SourceFiles
 from shardline.data.survey import Survey
 from shardline.data.units import Unit
 from shardline.errors import DataError
-from shardline.spec.data import Source
+from shardline.spec.data import LabelsTable, Source
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Intake:
     """What every unit of a source is read for. Instances can be pickled."""
 
     files: SourceFiles
-    source: Source
+    source: Source | LabelsTable
     required: tuple[tuple[str, Role], ...]
     """Columns that the spec names."""
     everything: bool
@@ -46,6 +47,8 @@ class Intake:
     """Columns whose values decide what the layout is; None for all of them."""
     image: Column | None
     """The feature, when the source is images in class folders."""
+    labelled: LabelledImages | None
+    """Images that the rows of a table name."""
     label: str
     scratch: Scratch
 
@@ -54,9 +57,10 @@ class Intake:
         files = self.files.part(unit.files)
         if self.image is not None:
             return read_images(files, self.image, label=self.label)
-        return read_tables(
+        tables = read_tables(
             files, self.source, self.required, everything=self.everything, part=unit.part
         )
+        return tables if self.labelled is None else self.labelled.joined(tables)
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class Taken:
     survey: Survey
     fits: bool
     """False if columns were found that cannot become what the layout says."""
+    named: frozenset[str]
+    """Images that rows of a table of labels name, sound or not."""
 
     @property
     def num_read(self) -> int:
@@ -102,6 +108,7 @@ def take_in(intake: Intake, unit: Unit, number: int) -> Taken:
         rejected=rejected,
         survey=reading.survey,
         fits=reading.fits,
+        named=frozenset(reading.named),
     )
 
 
@@ -112,6 +119,7 @@ class _Reading:
         self.survey = Survey(typed=intake.source.format != "csv")
         self.rejected: list[Rejected] = []
         self.num_rows = 0
+        self.named: set[str] = set()
         self.fits = bool(intake.layout.features)
         self._intake = intake
 
@@ -119,6 +127,7 @@ class _Reading:
         """The rows that can be kept, with their origin."""
         for batch in self._intake.raw(unit):
             self.rejected.extend(batch.rejected)
+            self.named |= batch.named
             table = self._typed(batch)
             if table is not None:
                 self.num_rows += table.num_rows

@@ -44,6 +44,25 @@ def declared_image(data: DataSpec) -> Column | None:
     return column
 
 
+def labelled_image(data: DataSpec) -> Column | None:
+    """The image feature beside those of a table of labels, None if it is left to the first image.
+
+    Raises:
+        DataError: No feature, or more than one, has the shape of an image.
+    """
+    if data.features is None:
+        return None
+    shaped = [name for name, feature in data.features.items() if len(feature.shape) == 3]
+    if len(shaped) != 1:
+        raise DataError(
+            f"{len(shaped)} of the features have the shape of an image; declare one, as "
+            f"data.features.{IMAGE_FEATURE} with shape [height, width, channels]."
+        )
+    column = _declared(shaped[0], data.features[shaped[0]])
+    check_image_column(column)
+    return column
+
+
 def image_layout(data: DataSpec, column: Column) -> RowLayout:
     """The columns of a row that is an image in a class folder."""
     return RowLayout(

@@ -64,7 +64,7 @@ class StatisticsFile(Part):
 class SourceRecord(Part):
     """Where the rows came from."""
 
-    format: Literal["images", "csv", "parquet", "json"]
+    format: Literal["images", "csv", "parquet", "json", "arrow", "python"]
     path: str
     num_files: int
     fingerprint: str

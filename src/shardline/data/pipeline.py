@@ -6,40 +6,43 @@ before it.
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from shardline.data.dealing import Dealing, Run, deal_piece
 from shardline.data.images import IMAGE_FEATURE, infer_image_column
 from shardline.data.intake import Intake, Taken, take_in
+from shardline.data.labelled_images import LabelledImages
 from shardline.data.layout import (
     dataset_schema,
     declared_image,
     image_layout,
+    labelled_image,
     required_columns,
     surveyed_columns,
     table_layout,
 )
 from shardline.data.manifest import Split
+from shardline.data.origin import Origin
 from shardline.data.passes import map_in_threads
 from shardline.data.quarantine import QuarantineLog
 from shardline.data.rows import RowLayout
 from shardline.data.schema import Column, Schema
 from shardline.data.scratch import Scratch
 from shardline.data.shards import ShardSize, ShardWriting, plan_shards, write_shard
-from shardline.data.sources import SourceFiles
 from shardline.data.statistics.table import TableSketch
 from shardline.data.survey import Survey
-from shardline.data.units import UNIT_BYTES, Unit, plan_units
+from shardline.data.units import Unit
 from shardline.errors import DataError
 from shardline.progress import Progress
-from shardline.spec.data import SPLITS, DataSpec, SplitName
+from shardline.spec.data import SPLITS, DataSpec, LabelsTable, SplitName
 from shardline.store import Store
 
 ALL_TRAIN: dict[SplitName, float] = {"train": 1.0}
 # Runs are cut fine enough that a shard reads little beyond its own rows.
 BATCHES_PER_SHARD = 8
 MAX_PLACE_BITS = 12
+GUESS_ROWS = 2048
 
 
 @dataclass(frozen=True)
@@ -68,29 +71,27 @@ class Pipeline:
     """One source on its way.
 
     Args:
-        files: The source.
+        origin: The source.
         data: The spec's section.
         folder: On local disk, empty; the caller removes it.
         progress: Told the rows read so far.
-        unit_bytes: About how much of the source one task reads.
     """
 
     def __init__(
         self,
-        files: SourceFiles,
+        origin: Origin,
         data: DataSpec,
         *,
         folder: Path,
         progress: Progress,
-        unit_bytes: int = UNIT_BYTES,
     ) -> None:
-        self._files = files
-        self._data = data
+        self._origin = origin
+        self._data = _carrying_files(data, origin)
         self._folder = folder
         self._progress = progress
         self._scratch = Scratch(Store(f"file://{folder}"))
-        self._units = plan_units(files, data.source, unit_bytes=unit_bytes)
-        self._num_layouts = 0
+        self._units = origin.units()
+        self._num_passes = 0
 
     def rows(self) -> Rows:
         """Read, type and deal all rows.
@@ -99,7 +100,8 @@ class Pipeline:
             DataError: The source cannot become a dataset.
         """
         layout, taken, quarantine = self._taken()
-        num_read = sum(each.num_read for each in taken)
+        # Images that no label was given for count, too.
+        num_read = sum(each.num_rows for each in taken) + quarantine.count
         quarantine.check_share(rows_read=num_read, max_share=self._data.max_quarantined)
         if num_read == quarantine.count:
             raise self._no_rows(quarantine)
@@ -157,19 +159,18 @@ class Pipeline:
 
     @property
     def _place_bits(self) -> int:
-        num_bytes = sum(file.size for file in self._files.files)
+        num_bytes = sum(file.size for file in self._origin.files.files)
         shards = max(1, num_bytes // ShardSize().target_bytes)
         return min(MAX_PLACE_BITS, max(4, (BATCHES_PER_SHARD * shards).bit_length()))
 
     def _taken(self) -> tuple[RowLayout, list[Taken], QuarantineLog]:
         """Every unit, typed by what the source's values are."""
-        if self._data.source.format == "images":
-            column = declared_image(self._data) or infer_image_column(self._files, IMAGE_FEATURE)
-            layout = image_layout(self._data, column)
-            return (layout, *self._pass(layout, image=column))
+        if self._origin.source.format == "images":
+            layout = image_layout(self._data, self._image)
+            return (layout, *self._pass(layout))
         guess = self._guessed_layout()
         taken, quarantine = self._pass(guess, is_guess=True)
-        survey = Survey(typed=self._data.source.format != "csv")
+        survey = Survey(typed=self._origin.has_types)
         for each in taken:
             survey.merge(each.survey)
         if not survey.num_rows:
@@ -181,10 +182,11 @@ class Pipeline:
 
     def _guessed_layout(self) -> RowLayout:
         """What the first rows look like; nothing but a shortcut depends on it."""
-        sample = Survey(typed=self._data.source.format != "csv")
+        sample = Survey(typed=self._origin.has_types)
         intake = self._intake(RowLayout(()), is_guess=True)
         for batch in (batch for unit in self._units for batch in intake.raw(unit)):
-            sample.add(batch, only=surveyed_columns(self._data))
+            few = replace(batch, table=batch.table.slice(0, GUESS_ROWS))
+            sample.add(few, only=surveyed_columns(self._data))
             if sample.num_rows:
                 break
         try:
@@ -193,12 +195,12 @@ class Pipeline:
             return RowLayout(())
 
     def _pass(
-        self, layout: RowLayout, *, image: Column | None = None, is_guess: bool = False
+        self, layout: RowLayout, *, is_guess: bool = False
     ) -> tuple[list[Taken], QuarantineLog]:
-        intake = replace(self._intake(layout, is_guess=is_guess), image=image)
-        quarantine = QuarantineLog(self._folder / f"quarantine-{self._num_layouts}.jsonl")
-        self._num_layouts += 1
-        total = len(self._files.files) if image else None
+        intake = self._intake(layout, is_guess=is_guess)
+        quarantine = QuarantineLog(self._folder / f"quarantine-{self._num_passes}.jsonl")
+        self._num_passes += 1
+        total = len(self._origin.files.files) if intake.image else None
         taken: list[Taken] = []
         num_read = num_before = 0
         take = partial(_take_numbered, intake)
@@ -211,24 +213,44 @@ class Pipeline:
             num_before += each.num_read
             num_read += each.num_read
             self._progress.update(done=num_read, total=total)
+        if intake.labelled is not None:
+            named = frozenset[str]().union(*(each.named for each in taken))
+            quarantine.add(intake.labelled.unnamed(named))
         return taken, quarantine
 
     def _intake(self, layout: RowLayout, *, is_guess: bool) -> Intake:
+        images, labels = self._origin.images, self._origin.source
+        labelled = None
+        required = required_columns(self._data)
+        if images is not None and isinstance(labels, LabelsTable):
+            labelled = LabelledImages(images, self._image, labels.file)
+            required = [each for each in required if each[0] != self._image.name]
         return Intake(
-            files=self._files,
-            source=self._data.source,
-            required=tuple(required_columns(self._data)),
+            files=self._origin.files,
+            source=self._origin.source,
+            required=tuple(required),
             everything=self._data.features is None,
             layout=layout,
             is_guess=is_guess,
             surveyed=surveyed_columns(self._data),
-            image=None,
+            image=self._image if self._origin.source.format == "images" else None,
+            labelled=labelled,
             label=self._data.label.name,
             scratch=self._scratch,
         )
 
+    @cached_property
+    def _image(self) -> Column:
+        """The image feature, as declared or as the first image that decodes has it."""
+        if self._origin.images is not None:
+            column = labelled_image(self._data)
+        else:
+            column = declared_image(self._data)
+        files = self._origin.images or self._origin.files
+        return column or infer_image_column(files, IMAGE_FEATURE)
+
     def _no_rows(self, quarantine: QuarantineLog) -> DataError:
-        uri = self._files.uri
+        uri = self._origin.uri
         if not quarantine.count:
             return DataError(f"data.source.path {uri} holds no rows; check that it is complete.")
         first = quarantine.first[0]
@@ -241,3 +263,11 @@ class Pipeline:
 def _take_numbered(intake: Intake, numbered: tuple[int, Unit]) -> Taken:
     number, unit = numbered
     return take_in(intake, unit, number)
+
+
+def _carrying_files(data: DataSpec, origin: Origin) -> DataSpec:
+    """The section with the column that names each image among the kept ones."""
+    labels = origin.source
+    if not isinstance(labels, LabelsTable) or labels.file in data.keep:
+        return data
+    return data.model_copy(update={"keep": (*data.keep, labels.file)})

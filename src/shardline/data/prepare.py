@@ -15,10 +15,10 @@ from shardline.data.manifest import (
     Split,
     dataset_folder,
 )
+from shardline.data.origin import find_origin
 from shardline.data.pipeline import Pipeline, Rows
 from shardline.data.quarantine import QUARANTINE_KEY
 from shardline.data.shards import ShardSize
-from shardline.data.sources import content_hashes, fingerprint, list_source
 from shardline.data.statistics.describe import describe
 from shardline.data.statistics.document import dump_statistics
 from shardline.data.statistics.summary import column_statistics
@@ -74,20 +74,14 @@ def prepare_dataset(
         DataError: The source cannot become a dataset; nothing was committed.
     """
     size = size or ShardSize()
-    files = list_source(spec.data.source, base=spec.base)
-    source = SourceRecord(
-        format=spec.data.source.format,
-        path=files.uri,
-        num_files=len(files.files),
-        fingerprint=fingerprint(content_hashes(files)),
-    )
-    version = version_of(source.fingerprint, spec.data, size)
-    folder = dataset_folder(spec.name, version)
-    committed = _committed(store, folder)
-    if committed is not None:
-        return _result(store, committed, reused=True)
     with TemporaryDirectory(prefix="shardline-prepare-") as scratch:
-        pipeline = Pipeline(files, spec.data, folder=Path(scratch), progress=progress)
+        origin = find_origin(spec.data, base=spec.base, folder=_made(scratch, "made"))
+        version = version_of(origin.fingerprint, spec.data, size)
+        folder = dataset_folder(spec.name, version)
+        committed = _committed(store, folder)
+        if committed is not None:
+            return _result(store, committed, reused=True)
+        pipeline = Pipeline(origin, spec.data, folder=_made(scratch, "rows"), progress=progress)
         rows = pipeline.rows()
         splits, sketches = pipeline.written(rows, store=store, folder=folder, size=size)
         if rows.quarantine.count:
@@ -108,7 +102,12 @@ def prepare_dataset(
             sketches["train"], [column.name for column in rows.schema.features]
         ),
         statistics_file=record,
-        source=source,
+        source=SourceRecord(
+            format=spec.data.source.format,
+            path=origin.uri,
+            num_files=origin.num_files,
+            fingerprint=origin.fingerprint,
+        ),
         counts=_counts(rows, splits),
     )
     # Lost to a twin: its marker describes the very shards that were written here.
@@ -119,11 +118,18 @@ def prepare_dataset(
 def version_of(source_fingerprint: str, data: DataSpec, size: ShardSize) -> str:
     """The version that a source and a `data` section lead to, wherever the source lies."""
     section = data.model_dump(mode="json")
-    del section["source"]["path"]
+    for located in (section["source"], section["source"].get("labels") or {}):
+        located.pop("path", None)
     layout = [LAYOUT, size.target_bytes, size.group_bytes, size.group_rows]
     identity = {"source": source_fingerprint, "data": section, "layout": layout}
     canonical = json.dumps(identity, sort_keys=True).encode()
     return hashlib.sha256(canonical).hexdigest()[:VERSION_DIGITS]
+
+
+def _made(scratch: str, name: str) -> Path:
+    folder = Path(scratch, name)
+    folder.mkdir()
+    return folder
 
 
 def _counts(rows: Rows, splits: dict[SplitName, Split]) -> Counts:

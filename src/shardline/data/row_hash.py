@@ -109,7 +109,8 @@ def _integer_words(values: pa.Array) -> UInt64s:
         values = values.cast(pa.uint8())
     filled = pc.fill_null(values, 0).to_numpy(zero_copy_only=False)
     kind = np.uint64 if filled.dtype == np.uint64 else np.int64
-    return filled.astype(kind).view(np.uint64)
+    words: UInt64s = filled.astype(kind).view(np.uint64)
+    return words
 
 
 def _float_words(values: pa.Array) -> UInt64s:
@@ -118,7 +119,8 @@ def _float_words(values: pa.Array) -> UInt64s:
     with np.errstate(invalid="ignore"):
         whole = numbers.astype(np.int64)
         is_whole = (whole == numbers) & (np.abs(numbers) < 2.0**63)
-    return np.where(is_whole, whole.view(np.uint64), numbers.view(np.uint64))
+    words: UInt64s = np.where(is_whole, whole.view(np.uint64), numbers.view(np.uint64))
+    return words
 
 
 def _time_words(values: pa.Array) -> UInt64s:

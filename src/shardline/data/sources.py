@@ -145,7 +145,9 @@ def list_source(source: Source | LabelsTable, *, base: Path, key: str = SOURCE_K
     Raises:
         DataError: There is no such path, it may not be read, or it holds no file of the format.
     """
-    uri = absolute(source.path, base=base)
+    # A function is said as FILE:NAME; the file is what there is to list.
+    path = source.path.rpartition(":")[0] if source.format == "python" else source.path
+    uri = absolute(path, base=base)
     root, pattern = _split_glob(uri)
     store, prefix, entries = _entries(root, key)
     if pattern is None and len(entries) == 1 and entries[0][0] == prefix:
@@ -160,27 +162,39 @@ def list_source(source: Source | LabelsTable, *, base: Path, key: str = SOURCE_K
     return SourceFiles(uri, store, files)
 
 
-def content_hashes(source: SourceFiles) -> dict[str, str]:
-    """Sha256 of every file by relative name, several files at a time."""
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What reading a file's bytes once has told."""
+
+    sha256: str
+    has_quotes: bool
+    """Whether there is a double quote in it."""
+
+
+def read_contents(source: SourceFiles) -> dict[str, Content]:
+    """The content of every file by relative name, several files at a time."""
     with ThreadPoolExecutor(min(MAX_HASHERS, os.cpu_count() or 1)) as pool:
-        hashes = pool.map(lambda file: _sha256(source, file), source.files)
-        return {file.name: digest for file, digest in zip(source.files, hashes, strict=True)}
+        contents = pool.map(lambda file: _content(source, file), source.files)
+        return {file.name: content for file, content in zip(source.files, contents, strict=True)}
 
 
-def fingerprint(hashes: Mapping[str, str]) -> str:
+def fingerprint(contents: Mapping[str, Content]) -> str:
     """Sha256 over sorted relative names and content hashes."""
-    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(hashes.items()))
+    lines = "".join(f"{content.sha256}  {name}\n" for name, content in sorted(contents.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _sha256(source: SourceFiles, file: SourceFile) -> str:
+def _content(source: SourceFiles, file: SourceFile) -> Content:
     if file.size <= WHOLE_READ_BYTES:
-        return hashlib.sha256(source.read(file)).hexdigest()
+        data = source.read(file)
+        return Content(hashlib.sha256(data).hexdigest(), b'"' in data)
     digest = hashlib.sha256()
+    has_quotes = False
     with source.opened(file) as stream:
         while chunk := stream.read(STREAM_BYTES):
             digest.update(chunk)
-    return digest.hexdigest()
+            has_quotes = has_quotes or b'"' in chunk
+    return Content(digest.hexdigest(), has_quotes)
 
 
 def _split_glob(uri: str) -> tuple[str, str | None]:
