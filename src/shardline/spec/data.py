@@ -160,8 +160,9 @@ class DataSpec(Section):
                     f"cleaning.{name}: a label is dropped or filled with a constant when missing, "
                     f"not with the {rules.missing.by} of the others"
                 )
-            if feature is not None and feature.shape and (rules.outliers or rules.missing):
-                raise ValueError(f"cleaning.{name}: outliers and missing take scalar columns")
+            fills = rules.missing is not None and rules.missing.by != "drop"
+            if feature is not None and feature.shape and (rules.outliers or fills):
+                raise ValueError(f"cleaning.{name}: outliers and fills take scalar columns")
             if feature is not None and feature.dtype == "string" and rules.outliers:
                 raise ValueError(f"cleaning.{name}: outliers take columns of numbers")
         return self
