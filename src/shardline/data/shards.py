@@ -62,6 +62,8 @@ class ShardPlan:
     first_row: int
     """Number of its first row in its split."""
     num_rows: int
+    split_rows: int
+    """Rows of the whole split."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ def plan_shards(runs: Sequence[Run], split: SplitName, *, rows_per_shard: int) -
                 skip=start - int(ends[first] - totals[first]),
                 first_row=start,
                 num_rows=stop - start,
+                split_rows=num_rows,
             )
         )
     return plans
@@ -136,7 +139,7 @@ def write_shard(writing: ShardWriting, plan: ShardPlan) -> WrittenShard:
     chosen = order[plan.skip : plan.skip + plan.num_rows]
     table = table.drop_columns([PLACE_COLUMN]).take(pa.array(chosen))
     table = with_label_indices(table, writing.schema)
-    sketch = _empty_sketch(writing.schema, of_train=plan.key.startswith("train/"))
+    sketch = _empty_sketch(writing.schema, plan)
     sketch.add(table, first_row=plan.first_row)
     encoded = encode_shard(table, key=plan.key, rows_per_group=writing.rows_per_group)
     writing.store.write(f"{writing.folder}/{plan.key}", encoded.data)
@@ -188,9 +191,11 @@ def with_label_indices(table: pa.Table, schema: Schema) -> pa.Table:
     return table.set_column(place, pa.field(label.name, label.arrow_type, nullable=False), numbers)
 
 
-def _empty_sketch(schema: Schema, *, of_train: bool) -> TableSketch:
+def _empty_sketch(schema: Schema, plan: ShardPlan) -> TableSketch:
+    of_train = plan.key.startswith("train/")
     columns = (*schema.features, schema.label) if of_train else (schema.label,)
-    return TableSketch(pa.schema([(column.name, column.arrow_type) for column in columns]))
+    fields = [(column.name, column.arrow_type) for column in columns]
+    return TableSketch(pa.schema(fields), expected_rows=plan.split_rows)
 
 
 def _batches(

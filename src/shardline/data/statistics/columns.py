@@ -1,7 +1,6 @@
 """The sketch of one column, by the kind of its values."""
 
 import base64
-import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import asdict
@@ -20,11 +19,12 @@ from shardline.data.statistics.values import (
     Kind,
     Numbers,
     canonical_bits,
-    counted_texts,
+    encoded,
     flat,
     is_tensor,
     kind_of,
     numbers_of,
+    text_hashes,
     text_lengths,
     value_lengths,
 )
@@ -105,16 +105,19 @@ class ColumnSketch:
     def _add_numbers(self, values: Any) -> None:
         finite = self._finite(numbers_of(values))
         self.moments.add(finite)
-        self.distinct.add_numbers(canonical_bits(finite))
+        self.distinct.add(canonical_bits(finite))
         self.numbers.add(finite)
 
     def _add_texts(self, values: Any) -> None:
         if is_tensor(values.type):
             values = flat(values)
-        texts, counts = counted_texts(values.drop_null())
-        self.texts.add(texts, counts)
-        self.distinct.add_texts(texts)
-        self.lengths.add(text_lengths(values))
+        found = encoded(values.drop_null())
+        indices = found.indices.to_numpy(zero_copy_only=False)
+        counts = np.bincount(indices, minlength=len(found.dictionary))
+        present = counts > 0
+        self.texts.add(found.dictionary, counts)
+        self.distinct.add(text_hashes(found.dictionary)[present])
+        self.lengths.add_counted(text_lengths(found.dictionary)[present], counts[present])
 
     def _add_elements(self, values: Any) -> None:
         self.moments.add(self._finite(numbers_of(flat(values).drop_null())))
@@ -161,12 +164,6 @@ def series_of(kind: Kind, column: Filled, hashes: Any) -> Columns:
     return whole
 
 
-def code_of(text: str) -> float:
-    """A number that stands for a text: 52 bits of a hash, which a float64 holds exactly."""
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-    return float(int.from_bytes(digest, "little") >> (64 - CODE_BITS))
-
-
 def _read_numbers(values: Any, _hashes: Any) -> Columns:
     numbers = numbers_of(values).astype(np.float64)
     return {"value": np.where(np.isfinite(numbers), numbers, np.nan)}
@@ -175,10 +172,12 @@ def _read_numbers(values: Any, _hashes: Any) -> Columns:
 def _read_texts(values: Any, hashes: Any) -> Columns:
     if is_tensor(values.type):
         values = flat(values).take(pa.array(_drawn(values, hashes)))
-    found = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
-    codes = np.array([code_of(text) for text in found.dictionary.to_pylist()], np.float64)
+    found = encoded(values)
     indices = found.indices.to_numpy(zero_copy_only=False)
-    return {"code": codes[indices], "length": text_lengths(values).astype(np.float64)}
+    # The upper bits of a hash, as many as a float64 holds exactly, stand for a text.
+    codes = (text_hashes(found.dictionary) >> np.uint64(64 - CODE_BITS)).astype(np.float64)
+    lengths = text_lengths(found.dictionary).astype(np.float64)
+    return {"code": codes[indices], "length": lengths[indices]}
 
 
 def _read_elements(values: Any, hashes: Any) -> Columns:

@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 
 UInt64s = np.ndarray[Any, np.dtype[np.uint64]]
 
-# 4096 hashes: exact up to there, 1.6 % standard error beyond.
-LOG2_SIZE = 12
+# 2048 hashes: exact up to there, 2.2 % standard error beyond.
+LOG2_SIZE = 11
 # The hash's temporaries stay in the processor's cache: 15 ns a value, 45 ns in longer pieces.
-PIECE = 8192
+PIECE = 4096
 UNSATURATED = 2**63 - 1
 SEED = 9001
 
@@ -30,7 +30,7 @@ class DistinctCount:
         self._added = datasketches.update_theta_sketch(LOG2_SIZE)
         self._merged = datasketches.theta_union(LOG2_SIZE)
 
-    def add_numbers(self, bits: UInt64s) -> None:
+    def add(self, bits: UInt64s) -> None:
         """Add values by 64 bits that stand for them."""
         for start in range(0, len(bits), PIECE):
             piece = bits[start : start + PIECE]
@@ -39,11 +39,8 @@ class DistinctCount:
                 piece = piece[theta_hashes(piece) < np.uint64(threshold)]
             else:
                 piece = pc.unique(pa.array(piece)).to_numpy()
-            self._update(piece.view(np.int64).tolist())
-
-    def add_texts(self, texts: list[str]) -> None:
-        """Add texts, at best without repetitions."""
-        self._update(texts)
+            # Half the time of a loop.
+            deque(map(self._added.update, piece.view(np.int64).tolist()), maxlen=0)
 
     def merge(self, other: "DistinctCount") -> None:
         """Add all that was added to another."""
@@ -74,9 +71,6 @@ class DistinctCount:
         loaded = cls()
         loaded._merged.update(datasketches.compact_theta_sketch.deserialize(data))
         return loaded
-
-    def _update(self, values: list[Any]) -> None:
-        deque(map(self._added.update, values), maxlen=0)  # half the time of a loop
 
 
 def theta_hashes(bits: UInt64s) -> UInt64s:

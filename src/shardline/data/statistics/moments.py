@@ -39,6 +39,15 @@ class Moments:
             squares = float(np.square(numbers - mean).sum())
         self.merge(Moments(numbers.size, mean, squares, low, high))
 
+    def add_counted(self, values: "np.ndarray[Any, Any]", counts: "np.ndarray[Any, Any]") -> None:
+        """Merge finite numbers of which each occurs a number of times, at least once."""
+        if not values.size:
+            return
+        total = int(counts.sum())
+        mean = float((values * counts).sum()) / total
+        squares = float((np.square(values - mean) * counts).sum())
+        self.merge(Moments(total, mean, squares, float(values.min()), float(values.max())))
+
     def merge(self, other: Self | "Moments") -> None:
         """Merge the moments of further numbers."""
         if not other.count:

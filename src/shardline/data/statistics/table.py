@@ -7,7 +7,13 @@ import numpy as np
 import pyarrow as pa
 
 from shardline.data.statistics.columns import SERIES, ColumnSketch, series_of
-from shardline.data.statistics.row_sample import Columns, RowSample, capacity_for, row_hashes
+from shardline.data.statistics.row_sample import (
+    Columns,
+    RowSample,
+    capacity_for,
+    limit_for,
+    row_hashes,
+)
 from shardline.data.statistics.values import filled
 
 # Statistics are computed in float64; pieces keep that from multiplying a table by eight.
@@ -15,7 +21,7 @@ PIECE_ROWS = 65_536
 PIECE_BYTES = 8 << 20
 STATE = b"shardline.columns"
 SCHEMA = b"shardline.schema"
-CAPACITY = b"shardline.capacity"
+SAMPLE = b"shardline.sample"
 
 
 class TableSketch:
@@ -24,16 +30,21 @@ class TableSketch:
     Args:
         schema: The columns to watch.
         capacity: Most rows of the sample; by default what 16 MiB hold, at most 65,536.
+        expected_rows: Rows of all sketches that this one will be merged with; known, they make the
+            sample cheap. If there are fewer in the end, the sample is smaller.
 
     Raises:
         TypeError: A column's type has no statistics.
     """
 
-    def __init__(self, schema: pa.Schema, *, capacity: int | None = None) -> None:
+    def __init__(
+        self, schema: pa.Schema, *, capacity: int | None = None, expected_rows: int = 0
+    ) -> None:
         self.schema = schema
         self.columns = {field.name: ColumnSketch(field.type) for field in schema}
         width = sum(len(SERIES[column.kind]) for column in self.columns.values())
-        self.sample = RowSample(capacity or capacity_for(width))
+        capacity = capacity or capacity_for(width)
+        self.sample = RowSample(capacity, limit_for(capacity, expected_rows))
         self.num_rows = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -76,7 +87,7 @@ class TableSketch:
             {
                 STATE: json.dumps({"num_rows": self.num_rows, "columns": state}),
                 SCHEMA: self.schema.serialize().to_pybytes(),
-                CAPACITY: str(self.sample.capacity),
+                SAMPLE: json.dumps([self.sample.capacity, int(self.sample.limit)]),
             }
         )
         sink = pa.BufferOutputStream()
@@ -92,7 +103,8 @@ class TableSketch:
         table = pa.ipc.open_stream(data).read_all()
         metadata = table.schema.metadata
         schema = pa.ipc.read_schema(pa.py_buffer(metadata[SCHEMA]))
-        loaded = cls(schema, capacity=int(metadata[CAPACITY]))
+        loaded = cls(schema)
+        loaded.sample = RowSample(*json.loads(metadata[SAMPLE]))
         state = json.loads(metadata[STATE])
         loaded.num_rows = state["num_rows"]
         for name, column in state["columns"].items():

@@ -1,5 +1,6 @@
 """Which values are frequent: exact while there are few, a frequent-items sketch for texts."""
 
+from collections import deque
 from typing import Any
 
 import datasketches
@@ -9,9 +10,10 @@ import pyarrow.compute as pc
 
 # Numbers with more different values have a distribution rather than frequent values.
 MAX_NUMBERS = 1024
-# Exact up to three quarters of it, about 98 thousand texts; beyond, rare ones are dropped: the
+FIRST = 2 * MAX_NUMBERS
+# Exact up to three quarters of it, about 49 thousand texts; beyond, rare ones are dropped: the
 # vocabulary lies in the manifest, which everyone reads, and a free text must not make it huge.
-LOG2_TEXTS = 17
+LOG2_TEXTS = 16
 # A cell of a million characters must not be kept a hundred thousand times.
 MAX_CHARACTERS = 256
 
@@ -37,8 +39,11 @@ class NumberCounts:
         """Count finite numbers, always of one dtype."""
         if not self.complete or not len(values):
             return
-        found = pc.value_counts(pa.array(values))
-        self._put(found.field(0).to_numpy(), found.field(1).to_numpy())
+        # A column of measurements shows itself at once, and need not be counted to the end.
+        for piece in (values[:FIRST], values[FIRST:]):
+            if self.complete and len(piece):
+                found = pc.value_counts(pa.array(piece))
+                self._put(found.field(0).to_numpy(), found.field(1).to_numpy())
 
     def merge(self, other: "NumberCounts") -> None:
         """Add the counts of further numbers."""
@@ -88,10 +93,19 @@ class TextCounts:
         # The bounds of any text, counted or not, are as far apart as the sketch may err.
         return bool(self._sketch.get_upper_bound("") == self._sketch.get_lower_bound(""))
 
-    def add(self, texts: list[str], counts: list[int]) -> None:
-        """Count texts, each with how often it occurs."""
-        for text, count in zip(texts, counts, strict=True):
-            self._sketch.update(text if len(text) <= MAX_CHARACTERS else shortened(text), count)
+    def add(self, texts: Any, counts: "np.ndarray[Any, np.dtype[np.int64]]") -> None:
+        """Count texts.
+
+        Args:
+            texts: Arrow array.
+            counts: How often each occurs.
+        """
+        # Where there are too many texts to count, those that occur once among the 65,536 rows that
+        # come together are not frequent, and would take most of the time.
+        chosen = np.flatnonzero(counts > (0 if self.complete else 1))
+        names = texts.take(pa.array(chosen)).to_pylist()
+        kept = (name if len(name) <= MAX_CHARACTERS else shortened(name) for name in names)
+        deque(map(self._sketch.update, kept, counts[chosen].tolist()), maxlen=0)
 
     def merge(self, other: "TextCounts") -> None:
         """Add the counts of further texts."""

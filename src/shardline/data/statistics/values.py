@@ -8,9 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shardline.data.row_hash import content_hashes
+
 Kind = Literal["number", "time", "text", "tensor", "list", "image"]
 Numbers = np.ndarray[Any, Any]
 
+PURPOSE = b"shardline-statistics"
 UNITS_PER_S = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
@@ -114,29 +117,26 @@ def value_lengths(array: Any) -> Numbers:
 def canonical_bits(numbers: Numbers) -> "np.ndarray[Any, np.dtype[np.uint64]]":
     """64 bits per number, equal for equal numbers of one column."""
     if numbers.dtype.kind == "f":
-        wide = numbers.astype(np.float64) + 0.0  # -0.0 becomes 0.0
+        wide = numbers.astype(np.float64, copy=False) + 0.0  # -0.0 becomes 0.0
         return wide.view(np.uint64)
     if numbers.dtype.kind == "u":
-        return numbers.astype(np.uint64)
-    return numbers.astype(np.int64).view(np.uint64)
+        return numbers.astype(np.uint64, copy=False)
+    return numbers.astype(np.int64, copy=False).view(np.uint64)
 
 
-def counted_texts(array: Any) -> tuple[list[str], list[int]]:
-    """The different texts of a null-free column and how often each occurs."""
-    found = pc.value_counts(array)
-    texts = found.field(0)
-    if pa.types.is_dictionary(texts.type):
-        texts = texts.dictionary_decode()
-    return texts.to_pylist(), found.field(1).to_pylist()
+def encoded(texts: Any) -> Any:
+    """A null-free column of texts as a dictionary array."""
+    return texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
 
 
-def text_lengths(array: Any) -> Numbers:
-    """Characters of every text of a null-free column."""
-    if pa.types.is_dictionary(array.type):
-        of_each = text_lengths(array.dictionary)
-        chosen: Numbers = of_each[array.indices.to_numpy(zero_copy_only=False)]
-        return chosen
-    numbers: Numbers = pc.utf8_length(array).to_numpy(zero_copy_only=False)
+def text_hashes(texts: Any) -> "np.ndarray[Any, np.dtype[np.uint64]]":
+    """64 bits for every text of a null-free array."""
+    return content_hashes(pa.table({"": texts}), purpose=PURPOSE)
+
+
+def text_lengths(texts: Any) -> Numbers:
+    """Characters of every text of a null-free array."""
+    numbers: Numbers = pc.utf8_length(texts).to_numpy(zero_copy_only=False)
     return numbers
 
 

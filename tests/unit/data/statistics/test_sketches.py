@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from shardline.data.statistics.distinct import DistinctCount, theta_hashes
+from shardline.data.statistics.distinct import LOG2_SIZE, DistinctCount, theta_hashes
 from shardline.data.statistics.moments import Moments
-from shardline.data.statistics.row_sample import RowSample, row_hashes
+from shardline.data.statistics.row_sample import RowSample, limit_for, row_hashes
 from shardline.data.statistics.top_values import (
     MAX_CHARACTERS,
     MAX_NUMBERS,
@@ -62,7 +62,7 @@ def test_distinct_count_of_merged_pieces_is_exact_while_there_are_few(pieces):
     total = DistinctCount()
     for piece in pieces:
         part = DistinctCount()
-        part.add_numbers(canonical_bits(piece))
+        part.add(canonical_bits(piece))
         total.merge(part)
     assert total.estimate == (len(set(np.concatenate([np.empty(0), *pieces]).tolist())), True)
 
@@ -70,12 +70,12 @@ def test_distinct_count_of_merged_pieces_is_exact_while_there_are_few(pieces):
 def test_theta_hashes_leave_the_sketch_that_the_library_would_fill_alone():
     """The filter before the library must not change what it sees."""
     bits = np.random.default_rng(0).integers(0, 2**63, 60_000).astype(np.uint64)
-    alone = datasketches.update_theta_sketch(12)
+    alone = datasketches.update_theta_sketch(LOG2_SIZE)
     for value in bits.view(np.int64).tolist():
         alone.update(value)
     alone.trim()
     filtered = DistinctCount()
-    filtered.add_numbers(bits)
+    filtered.add(bits)
     assert list(filtered.compact()) == list(alone.compact())
     assert set(alone.compact()) <= set(theta_hashes(bits).tolist())
 
@@ -83,10 +83,10 @@ def test_theta_hashes_leave_the_sketch_that_the_library_would_fill_alone():
 def test_distinct_count_does_not_depend_on_order_or_pieces():
     bits = np.random.default_rng(1).integers(0, 100_000, 80_000).astype(np.uint64)
     forward, backward = DistinctCount(), DistinctCount()
-    forward.add_numbers(bits)
+    forward.add(bits)
     for piece in np.array_split(bits[::-1], 7):
         part = DistinctCount()
-        part.add_numbers(piece)
+        part.add(piece)
         backward.merge(DistinctCount.load(part.dump()))
     assert forward.dump() == backward.dump()
     estimate, exact = forward.estimate
@@ -123,7 +123,7 @@ def test_text_counts_of_merged_pieces_are_a_counters(pieces):
     for piece in pieces:
         part = TextCounts()
         counts = Counter(piece)
-        part.add(list(counts), list(counts.values()))
+        part.add(pa.array(list(counts), pa.string()), np.array(list(counts.values()), np.int64))
         total.merge(TextCounts.load(part.dump()))
     expected = Counter(text for piece in pieces for text in piece)
     assert total.ranked() == sorted(expected.items(), key=lambda item: (-item[1], item[0]))
@@ -132,8 +132,9 @@ def test_text_counts_of_merged_pieces_are_a_counters(pieces):
 
 def test_text_counts_of_endless_texts_keep_the_frequent_ones_and_say_so():
     counts = TextCounts()
-    counts.add(["often", "sometimes"], [50_000, 20_000])
-    counts.add([f"once {i}" for i in range(120_000)], [1] * 120_000)
+    counts.add(pa.array(["often", "sometimes"]), np.array([50_000, 20_000]))
+    counts.add(pa.array([f"once {i}" for i in range(120_000)]), np.ones(120_000, np.int64))
+    counts.add(pa.array(["never counted"]), np.array([1]))
     assert not counts.complete
     assert [text for text, _ in counts.ranked()[:2]] == ["often", "sometimes"]
     assert counts.vocabulary()[:2] == ("often", "sometimes")
@@ -141,7 +142,7 @@ def test_text_counts_of_endless_texts_keep_the_frequent_ones_and_say_so():
 
 def test_text_counts_of_a_giant_cell_keep_its_beginning_only():
     counts = TextCounts()
-    counts.add(["x" * 1_000_000, "short"], [3, 2])
+    counts.add(pa.array(["x" * 1_000_000, "short"]), np.array([3, 2]))
     (text, count), _ = counts.ranked()
     assert (len(text) < MAX_CHARACTERS + 50, count) == (True, 3)
     assert counts.vocabulary() == ("short",)
@@ -200,7 +201,27 @@ def test_canonical_bits_of_both_zeros_are_the_same():
     assert len(set(canonical_bits(np.array([0.0, -0.0])).tolist())) == 1
 
 
-def test_text_lengths_count_characters_of_dictionaries_too():
-    texts = pa.array(["ä", "abc", "ä"])
-    assert text_lengths(texts).tolist() == [1, 3, 1]
-    assert text_lengths(texts.dictionary_encode()).tolist() == [1, 3, 1]
+def test_text_lengths_count_characters():
+    assert text_lengths(pa.array(["ä", "abc", ""])).tolist() == [1, 3, 0]
+
+
+def test_moments_of_counted_numbers_are_those_of_all():
+    counted, plain = Moments(), Moments()
+    counted.add_counted(np.array([3, 8]), np.array([4, 1]))
+    plain.add(np.array([3, 3, 3, 3, 8]))
+    assert counted == plain
+
+
+@pytest.mark.parametrize("expected_rows", [0, 900, 1000, 5000])
+def test_row_sample_of_an_expected_number_of_rows_is_the_same(expected_rows):
+    hashes = row_hashes(0, 1000)
+    total = RowSample(100)
+    for piece in np.array_split(np.arange(1000), 4):
+        part = RowSample(100, limit_for(100, expected_rows))
+        wanted = piece[part.wanted(hashes[piece])]
+        part.add(hashes[wanted], {"row": wanted.astype(np.float64)})
+        total.merge(part)
+    found = total.contents()[1]["row"].tolist()
+    smallest = np.argsort(hashes)[:100].tolist()
+    assert found == smallest[: len(found)]
+    assert len(found) == 100 if expected_rows <= 1000 else 20 < len(found) < 60
