@@ -55,7 +55,7 @@ def permuted_each(positions: UInt64s, *, sizes: UInt64s, keys: UInt64s) -> UInt6
 
 
 def round_keys(*parts: int) -> UInt64s:
-    """Independent round keys for any tuple of integers that does not end in 0."""
+    """Independent round keys for a tuple of integers; zeros at its end make no difference."""
     keys = np.random.SeedSequence(parts).generate_state(FEISTEL_ROUNDS, np.uint64)
     return keys.astype(np.uint64, copy=False)
 
@@ -63,7 +63,7 @@ def round_keys(*parts: int) -> UInt64s:
 @lru_cache(maxsize=64)
 def keys_by_lane(seed: int, epoch: int, num_lanes: int) -> UInt64s:
     """Round keys of every lane's permutation, uint64 [FEISTEL_ROUNDS, num_lanes]."""
-    keys = [round_keys(seed, epoch, lane, 1) for lane in range(num_lanes)]
+    keys = [round_keys(seed, epoch, lane) for lane in range(num_lanes)]
     return np.stack(keys, axis=1)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from threading import Lock
 
 import numpy as np
 
@@ -43,6 +44,7 @@ class RowGroups:
         self.bounds = row_bounds(sizes)
         """Number of the first row of each row group, and of all rows, int64 [groups + 1]."""
         self._kept: set[int] = set()
+        self._reading: dict[int, Lock] = {}
         self._shards = OpenShards(store, dataset, [column.name for column in columns])
         _warn_of_large(max(sizes, default=0) * self.layout.row_bytes, split)
 
@@ -63,12 +65,15 @@ class RowGroups:
             StoreUnavailableError: The store did not answer, retries included.
             ResourceError: The cache's disk is full.
         """
-        if self.cache is not None and self.cache.holds(group):
-            return self.cache.read(group)
-        rows = self.layout.pack(self._shards.row_group(*self._places[group]))
-        if self.cache is not None:
+        if self.cache is None:
+            return self._decoded(group)
+        # Lanes that share a row group ask for it at about the same time; one of them decodes it.
+        with self._reading.setdefault(group, Lock()):
+            if self.cache.holds(group):
+                return self.cache.read(group)
+            rows = self._decoded(group)
             self.cache.store(group, rows)
-        return rows
+            return rows
 
     def keep(self, group: int) -> None:
         """Make sure that the cache holds a row group.
@@ -83,6 +88,9 @@ class RowGroups:
     def not_kept(self, groups: Iterable[int]) -> list[int]:
         """Those that `keep` has not seen."""
         return [group for group in groups if group not in self._kept]
+
+    def _decoded(self, group: int) -> Packed:
+        return self.layout.pack(self._shards.row_group(*self._places[group]))
 
 
 def _warn_of_large(num_bytes: int, split: SplitName) -> None:

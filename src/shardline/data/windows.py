@@ -16,8 +16,8 @@ from shardline.data.permutation import permuted, round_keys
 
 Int64s = NDArray[np.int64]
 
-# What keys are for; no two purposes share any.
-_PIECES, _FIRST_WINDOW, _WINDOW = 2, 3, 4
+# What keys are for; the full form has those without a purpose.
+_PIECES, _FIRST_WINDOW, _WINDOW = 1, 2, 3
 # Two windows of 128 lanes: 17 MB with the row groups that `prepare` writes.
 CACHED_WINDOWS = 256
 
