@@ -10,19 +10,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardline.data.casting import is_text
+from shardline.data.cleaning.record import Fault, Touched
+from shardline.data.division import Division, Piece
+from shardline.data.quarantine import Rejected
 from shardline.data.row_hash import content_hashes
-from shardline.data.rows import ORIGIN_FILE, ORIGIN_ROW, RowLayout
+from shardline.data.rows import ORIGIN_FILE, ORIGIN_ROW, RowLayout, rejected_of
 from shardline.data.scratch import Scratch
-from shardline.data.split import sides
-from shardline.errors import DataError
-from shardline.spec.data import SPLITS, SplitName
+from shardline.data.split import NO_SIDE
+from shardline.spec.data import SPLITS
 
 # The hash that orders the rows of a side, as a column of parked tables.
 PLACE_COLUMN = "shardline.place"
+SIDE_COLUMN = "shardline.side"
 RUN_BYTES = 48 << 20
-# What hashes are for.
 PLACE = b"place"
-SIDE = b"side"
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -31,8 +32,7 @@ Counts = np.ndarray[Any, np.dtype[np.int64]]
 class Dealing:
     """How rows are dealt. Instances can be pickled."""
 
-    layout: RowLayout
-    fractions: Mapping[SplitName, float]
+    division: Division
     place_bits: int
     """Runs are cut by so many leading bits of the place."""
     scratch: Scratch
@@ -57,24 +57,50 @@ class Dealt:
     """Size of all values, the same however rows are cut into batches."""
     labels: frozenset[str]
     """Texts of a label that gets a vocabulary."""
+    rejected: tuple[Rejected, ...]
+    """Rows that cleaning sets aside."""
+    touched: Touched
 
 
-def deal_piece(dealing: Dealing, piece: str) -> Dealt:
-    """Deal the rows of a parked piece, then remove it.
-
-    Raises:
-        DataError: The split's key is no column of texts or numbers.
-    """
+def deal_piece(dealing: Dealing, piece: Piece) -> Dealt:
+    """Clean and deal the rows of a parked piece, then remove it."""
     runs: list[Run] = []
     labels: set[str] = set()
+    rejected: list[Rejected] = []
+    touched = Touched()
     num_bytes = 0
-    for table in _gathered(dealing.scratch.read(piece), dealing.run_bytes):
-        table = table.drop_columns([ORIGIN_FILE, ORIGIN_ROW]).combine_chunks()
+    for table in _gathered(_sided(dealing, piece), dealing.run_bytes):
+        treated = dealing.division.cleaning.apply(table)
+        touched.update(treated.touched)
+        rejected += _set_aside(table, treated.faults, piece)
+        sides = treated.table[SIDE_COLUMN].to_numpy()
+        table = treated.table.drop_columns([ORIGIN_FILE, ORIGIN_ROW, SIDE_COLUMN]).combine_chunks()
         num_bytes += values_bytes(table)
-        labels.update(_label_texts(table, dealing.layout))
-        runs.append(_sorted_run(dealing, table, f"runs/{piece[7:-6]}-{len(runs):04d}.arrow"))
-    dealing.scratch.delete(piece)
-    return Dealt(tuple(runs), num_bytes, frozenset(labels))
+        labels.update(_label_texts(table, dealing.division.layout))
+        name = f"runs/{piece.name.rpartition('/')[2]}-{len(runs):04d}.arrow"
+        runs.append(_sorted_run(dealing, table, sides, name))
+    dealing.scratch.delete(piece.name)
+    return Dealt(tuple(runs), num_bytes, frozenset(labels), tuple(rejected), touched)
+
+
+def _sided(dealing: Dealing, piece: Piece) -> Iterator[pa.Table]:
+    """The rows that have a side, with it."""
+    first = 0
+    for table in dealing.scratch.read(piece.name):
+        sides = dealing.division.sides_in(piece, table, first)
+        first += table.num_rows
+        table = table.append_column(SIDE_COLUMN, pa.array(sides, pa.int8()))
+        if (sides == NO_SIDE).any():
+            table = table.filter(pa.array(sides != NO_SIDE))
+        yield table
+
+
+def _set_aside(table: pa.Table, faults: Mapping[int, Fault], piece: Piece) -> tuple[Rejected, ...]:
+    if not faults:
+        return ()
+    reasons = {row: fault.reason for row, fault in faults.items()}
+    rules = {row: fault.rule for row, fault in faults.items()}
+    return rejected_of(table, reasons, rules=rules, rows_before=piece.rows_before)
 
 
 def values_bytes(table: pa.Table) -> int:
@@ -103,39 +129,18 @@ def _gathered(batches: Iterator[pa.Table], run_bytes: int) -> Iterator[pa.Table]
         yield pa.concat_tables(held)
 
 
-def _sorted_run(dealing: Dealing, table: pa.Table, name: str) -> Run:
+def _sorted_run(
+    dealing: Dealing, table: pa.Table, sides: "np.ndarray[Any, np.dtype[np.int8]]", name: str
+) -> Run:
     places = content_hashes(table, purpose=PLACE)
-    side = _sides(dealing, table)
     bins = (places >> np.uint64(64 - dealing.place_bits)).astype(np.int64)
     width = 1 << dealing.place_bits
-    counts = np.bincount(side.astype(np.int64) * width + bins, minlength=len(SPLITS) * width)
-    order = np.lexsort((places, side))
+    counts = np.bincount(sides.astype(np.int64) * width + bins, minlength=len(SPLITS) * width)
+    order = np.lexsort((places, sides))
     table = table.append_column(PLACE_COLUMN, pa.array(places)).take(pa.array(order))
     cuts = np.concatenate([[0], np.cumsum(counts[counts > 0])])
-    slices = (table.slice(a, b - a) for a, b in pairwise(cuts))
-    dealing.scratch.write(name, slices)
+    dealing.scratch.write(name, (table.slice(a, b - a) for a, b in pairwise(cuts)))
     return Run(name, counts.reshape(len(SPLITS), width))
-
-
-def _sides(dealing: Dealing, table: pa.Table) -> "np.ndarray[Any, np.dtype[np.int8]]":
-    if len(dealing.fractions) == 1:
-        only = SPLITS.index(next(iter(dealing.fractions)))
-        return np.full(table.num_rows, only, np.int8)
-    key = dealing.layout.key
-    if key is not None and key not in dealing.layout.carried:
-        table = table.set_column(table.schema.get_field_index(key), key, _key_texts(table, key))
-    chosen = table if key is None else pa.table({"": table[key]})
-    return sides(content_hashes(chosen, purpose=SIDE), dealing.fractions)
-
-
-def _key_texts(table: pa.Table, key: str) -> pa.ChunkedArray:
-    try:
-        return table[key].cast(pa.string())
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
-        raise DataError(
-            f"data.split.key {key!r} holds {table.schema.field(key).type}; "
-            "choose a column of texts or numbers."
-        ) from error
 
 
 def _label_texts(table: pa.Table, layout: RowLayout) -> list[str]:

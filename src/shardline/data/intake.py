@@ -1,10 +1,12 @@
 """First pass, unit by unit: raw rows are read, counted by kind, typed and parked."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from shardline.data.cleaning.record import Touched
+from shardline.data.cleaning.tidying import tidy
 from shardline.data.images import read_images
 from shardline.data.labelled_images import LabelledImages
 from shardline.data.quarantine import Rejected
@@ -23,7 +25,9 @@ from shardline.data.rows import (
 from shardline.data.schema import Column
 from shardline.data.scratch import Scratch
 from shardline.data.sources import SourceFiles
+from shardline.data.split import sampled
 from shardline.data.survey import Survey
+from shardline.data.treatment import Treatment
 from shardline.data.units import Unit
 from shardline.errors import DataError
 from shardline.spec.data import LabelsTable, Source
@@ -50,6 +54,12 @@ class Intake:
     labelled: LabelledImages | None
     """Images that the rows of a table name."""
     label: str
+    sample: float
+    """Share of the rows to take."""
+    sample_key: str | None
+    """Column whose value decides on that; None for the whole row."""
+    treatments: Mapping[str, Treatment]
+    """What raw values go through, by column."""
     scratch: Scratch
 
     def raw(self, unit: Unit) -> Iterator[RawBatch]:
@@ -77,6 +87,9 @@ class Taken:
     survey: Survey
     fits: bool
     """False if columns were found that cannot become what the layout says."""
+    num_sampled_out: int
+    touched: Touched
+    """Values that cleaning has changed so far."""
     named: frozenset[str]
     """Images that rows of a table of labels name, sound or not."""
 
@@ -84,6 +97,11 @@ class Taken:
     def num_read(self) -> int:
         """Rows of the source that the unit accounts for."""
         return self.num_rows + self.num_rejected
+
+    @property
+    def num_records(self) -> int:
+        """All rows of the files, those outside the sample included."""
+        return self.num_read + self.num_sampled_out
 
 
 def take_in(intake: Intake, unit: Unit, number: int) -> Taken:
@@ -108,6 +126,8 @@ def take_in(intake: Intake, unit: Unit, number: int) -> Taken:
         rejected=rejected,
         survey=reading.survey,
         fits=reading.fits,
+        num_sampled_out=reading.num_sampled_out,
+        touched=reading.touched,
         named=frozenset(reading.named),
     )
 
@@ -119,6 +139,8 @@ class _Reading:
         self.survey = Survey(typed=intake.source.format != "csv")
         self.rejected: list[Rejected] = []
         self.num_rows = 0
+        self.num_sampled_out = 0
+        self.touched = Touched()
         self.named: set[str] = set()
         self.fits = bool(intake.layout.features)
         self._intake = intake
@@ -137,7 +159,8 @@ class _Reading:
         if not batch.table.num_rows:
             self.survey.add(batch)
             return None
-        raw = batch.table.combine_chunks()
+        raw = self._tidied(self._sampled(batch.table.combine_chunks()))
+        batch = replace(batch, table=raw)
         layout = self._intake.layout
         try:
             columns, reasons = cast_columns(raw, layout)
@@ -156,3 +179,25 @@ class _Reading:
             self.rejected.extend(rejected_of(raw, reasons))
             table = table.filter(kept_mask(raw.num_rows, reasons))
         return table if table.num_rows else None
+
+    def _sampled(self, raw: pa.Table) -> pa.Table:
+        if self._intake.sample == 1:
+            return raw
+        values = raw.drop_columns([ORIGIN_FILE, ORIGIN_ROW])
+        chosen = pa.array(sampled(values, self._intake.sample, self._intake.sample_key))
+        taken = raw.filter(chosen)
+        self.num_sampled_out += raw.num_rows - taken.num_rows
+        return taken
+
+    def _tidied(self, raw: pa.Table) -> pa.Table:
+        """Raw values as the rules want them written; rows that a rule sets aside are gone."""
+        if not self._intake.treatments:
+            return raw
+        tidied = tidy(raw, self._intake.treatments)
+        self.touched.update(tidied.touched)
+        if not tidied.faults:
+            return tidied.table
+        reasons = {row: fault.reason for row, fault in tidied.faults.items()}
+        rules = {row: fault.rule for row, fault in tidied.faults.items()}
+        self.rejected.extend(rejected_of(raw, reasons, rules=rules))
+        return tidied.table.filter(kept_mask(raw.num_rows, reasons))

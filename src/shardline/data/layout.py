@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from shardline.data.cleaning.fitting import takes_nulls
 from shardline.data.images import IMAGE_FEATURE, PATH_COLUMN, check_image_column
 from shardline.data.rows import Role, RowLayout, require_columns
 from shardline.data.schema import Column, Label, Schema
@@ -16,7 +17,9 @@ def required_columns(data: DataSpec) -> list[tuple[str, Role]]:
     roles.setdefault(data.label.name, "label")
     if data.split and data.split.key:
         roles.setdefault(data.split.key, "key")
-    for name in data.keep:
+    decisive = data.split.columns if data.split else ()
+    repeated = data.duplicates.key if data.duplicates else ()
+    for name in (*decisive, *repeated, *data.keep):
         roles.setdefault(name, "kept column")
     return list(roles.items())
 
@@ -98,7 +101,8 @@ def table_layout(data: DataSpec, survey: Survey) -> RowLayout:
         raise DataError("the source has no column left to be a feature; see data.keep.")
     text = settled(label, tolerance=tolerance)[0] == "string"
     key = data.split.key if data.split else None
-    return RowLayout(features, _label(data, is_text=text), tuple(carried), key)
+    label_column = _label(data, is_text=text)
+    return RowLayout(features, label_column, tuple(carried), key, takes_nulls(data))
 
 
 def surveyed_columns(data: DataSpec) -> frozenset[str] | None:

@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from shardline.data.cleaning.record import ColumnRecord
 from shardline.data.schema import Schema
 from shardline.errors import NotFoundError
 from shardline.spec.data import SplitName, SplitSpec
@@ -77,6 +78,8 @@ class Counts(Part):
     rows_read: int
     rows_kept: int
     rows_quarantined: int
+    rows_sampled_out: int = 0
+    """Rows that `data.sample` leaves aside; they do not count as read."""
 
 
 class DatasetManifest(Marker):
@@ -89,6 +92,10 @@ class DatasetManifest(Marker):
     columns: Schema
     splits: dict[SplitName, Split]
     split_rule: SplitSpec | None
+    boundaries: dict[SplitName, str | float] | None = None
+    """By time: the first moment of every later split."""
+    cleaning: dict[str, ColumnRecord] = Field(default_factory=dict)
+    """What cleaning did, by column."""
     statistics: dict[str, ColumnStatistics]
     """By feature name, from the train split alone."""
     statistics_file: StatisticsFile | None = None

@@ -9,7 +9,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
+from shardline.data.cleaning.fitting import cleaned_layout, raw_treatments
+from shardline.data.cleaning.record import ColumnRecord, Touched
 from shardline.data.dealing import Dealing, Run, deal_piece
+from shardline.data.division import Divider, Piece
 from shardline.data.images import IMAGE_FEATURE, infer_image_column
 from shardline.data.intake import Intake, Taken, take_in
 from shardline.data.labelled_images import LabelledImages
@@ -38,7 +41,6 @@ from shardline.progress import Progress
 from shardline.spec.data import SPLITS, DataSpec, LabelsTable, SplitName
 from shardline.store import Store
 
-ALL_TRAIN: dict[SplitName, float] = {"train": 1.0}
 # Runs are cut fine enough that a shard reads little beyond its own rows.
 BATCHES_PER_SHARD = 8
 MAX_PLACE_BITS = 12
@@ -54,8 +56,13 @@ class Rows:
     quarantine: QuarantineLog
     num_read: int
     """Rows of the source."""
+    num_sampled_out: int
     num_bytes: int
     """Size of all kept values."""
+    boundaries: dict[SplitName, str | float] | None
+    """By time: the first moment of every later split."""
+    cleaning: dict[str, ColumnRecord]
+    """What cleaning did, by column."""
 
     @property
     def num_kept(self) -> int:
@@ -102,19 +109,33 @@ class Pipeline:
         layout, taken, quarantine = self._taken()
         # Images that no label was given for count, too.
         num_read = sum(each.num_rows for each in taken) + quarantine.count
-        quarantine.check_share(rows_read=num_read, max_share=self._data.max_quarantined)
         if num_read == quarantine.count:
             raise self._no_rows(quarantine)
-        dealing = Dealing(layout, self._fractions, self._place_bits, self._scratch)
-        pieces = [each.piece for each in taken if each.num_rows]
+        self._check(quarantine, num_read)
+        pieces = self._pieces(taken)
+        division = Divider(
+            self._data, layout, pieces, scratch=self._scratch, quarantine=quarantine
+        ).division()
+        dealing = Dealing(division, self._place_bits, self._scratch)
         dealt = list(map_in_threads(partial(deal_piece, dealing), pieces))
+        touched = Touched()
+        for before in taken:
+            touched.update(before.touched)
+        for after in dealt:
+            touched.update(after.touched)
+            quarantine.add(after.rejected)
+        self._check(quarantine, num_read)
         labels = frozenset[str]().union(*(each.labels for each in dealt))
+        final = cleaned_layout(layout, division.cleaning)
         rows = Rows(
-            schema=dataset_schema(self._data, layout, tuple(sorted(labels))),
+            schema=dataset_schema(self._data, final, tuple(sorted(labels))),
             runs=tuple(run for each in dealt for run in each.runs),
             quarantine=quarantine,
             num_read=num_read,
+            num_sampled_out=sum(each.num_sampled_out for each in taken),
             num_bytes=sum(each.num_bytes for each in dealt),
+            boundaries=division.split.moments,
+            cleaning=division.cleaning.record(touched),
         )
         if not rows.num_of("train"):
             raise DataError(
@@ -141,7 +162,7 @@ class Pipeline:
         )
         splits: dict[SplitName, Split] = {}
         sketches: dict[SplitName, TableSketch] = {}
-        for name in (split for split in SPLITS if split in self._fractions):
+        for name in self._splits:
             plans = plan_shards(rows.runs, name, rows_per_shard=size.rows_per_shard(row_bytes))
             shards = []
             for written in map_in_threads(partial(write_shard, writing), plans):
@@ -153,9 +174,22 @@ class Pipeline:
             splits[name] = Split(rows=sum(shard.rows for shard in shards), shards=tuple(shards))
         return splits, sketches
 
+    def _check(self, quarantine: QuarantineLog, num_read: int) -> None:
+        quarantine.check_share(rows_read=num_read, max_share=self._data.max_quarantined)
+
     @property
-    def _fractions(self) -> dict[SplitName, float]:
-        return self._data.split.fractions if self._data.split else ALL_TRAIN
+    def _splits(self) -> tuple[SplitName, ...]:
+        return self._data.split.names if self._data.split else ("train",)
+
+    def _pieces(self, taken: list[Taken]) -> list[Piece]:
+        pieces, num_before, first_row = [], 0, 0
+        for unit, each in zip(self._units, taken, strict=True):
+            num_before = num_before if unit.continues else 0
+            if each.num_rows:
+                pieces.append(Piece(each.piece, num_before, first_row, each.num_rows))
+            num_before += each.num_records
+            first_row += each.num_rows
+        return pieces
 
     @property
     def _place_bits(self) -> int:
@@ -210,7 +244,7 @@ class Pipeline:
             num_before = num_before if unit.continues else 0
             quarantine.add([replace(r, row=r.row + num_before) for r in each.rejected])
             taken.append(replace(each, rejected=(), num_rejected=len(each.rejected)))
-            num_before += each.num_read
+            num_before += each.num_records
             num_read += each.num_read
             self._progress.update(done=num_read, total=total)
         if intake.labelled is not None:
@@ -236,6 +270,9 @@ class Pipeline:
             image=self._image if self._origin.source.format == "images" else None,
             labelled=labelled,
             label=self._data.label.name,
+            sample=self._data.sample,
+            sample_key=self._data.split.key if self._data.split else None,
+            treatments=raw_treatments(self._data),
             scratch=self._scratch,
         )
 

@@ -13,15 +13,18 @@ from shardline.data.manifest import (
     DatasetManifest,
     SourceRecord,
     Split,
+    StatisticsFile,
     dataset_folder,
 )
 from shardline.data.origin import find_origin
 from shardline.data.pipeline import Pipeline, Rows
 from shardline.data.quarantine import QUARANTINE_KEY
+from shardline.data.schema import Label
 from shardline.data.shards import ShardSize
 from shardline.data.statistics.describe import describe
 from shardline.data.statistics.document import dump_statistics
 from shardline.data.statistics.summary import column_statistics
+from shardline.data.statistics.table import TableSketch
 from shardline.errors import IntegrityError, NotFoundError
 from shardline.progress import Progress
 from shardline.spec import Spec
@@ -87,10 +90,6 @@ def prepare_dataset(
         if rows.quarantine.count:
             for key, data in rows.quarantine.parts():
                 store.write(f"{folder}/{key}", data)
-    label = rows.schema.label
-    described = describe(sketches, label=label.name, class_names=label.vocabulary)
-    statistics, record = dump_statistics(described)
-    store.write(f"{folder}/{record.key}", statistics)
     manifest = DatasetManifest(
         name=spec.name,
         version=version,
@@ -98,10 +97,10 @@ def prepare_dataset(
         columns=rows.schema,
         splits=splits,
         split_rule=spec.data.split,
-        statistics=column_statistics(
-            sketches["train"], [column.name for column in rows.schema.features]
-        ),
-        statistics_file=record,
+        boundaries=rows.boundaries,
+        cleaning=rows.cleaning,
+        statistics=column_statistics(sketches["train"], [c.name for c in rows.schema.features]),
+        statistics_file=_write_statistics(sketches, rows.schema.label, store, folder),
         source=SourceRecord(
             format=spec.data.source.format,
             path=origin.uri,
@@ -132,9 +131,23 @@ def _made(scratch: str, name: str) -> Path:
     return folder
 
 
+def _write_statistics(
+    sketches: dict[SplitName, TableSketch], label: Label, store: Store, folder: str
+) -> StatisticsFile:
+    described = describe(sketches, label=label.name, class_names=label.vocabulary)
+    data, record = dump_statistics(described)
+    store.write(f"{folder}/{record.key}", data)
+    return record
+
+
 def _counts(rows: Rows, splits: dict[SplitName, Split]) -> Counts:
     kept = sum(split.rows for split in splits.values())
-    counts = Counts(rows_read=rows.num_read, rows_kept=kept, rows_quarantined=rows.quarantine.count)
+    counts = Counts(
+        rows_read=rows.num_read,
+        rows_kept=kept,
+        rows_quarantined=rows.quarantine.count,
+        rows_sampled_out=rows.num_sampled_out,
+    )
     if counts.rows_read != counts.rows_kept + counts.rows_quarantined:
         raise IntegrityError(
             f"{counts.rows_read} rows were read, yet {counts.rows_kept} written and "

@@ -21,6 +21,8 @@ class Rejected:
     """Name relative to the source."""
     row: int
     """Number of the record in its file, from 1; a header line is not counted."""
+    rule: str | None = None
+    """The spec's rule that set it aside, such as `duplicate`; None if it could not be used."""
 
 
 class QuarantineLog:
@@ -33,15 +35,19 @@ class QuarantineLog:
     def __init__(self, file: Path) -> None:
         self._file = file
         self.count = 0
+        self.num_unusable = 0
+        """Of these, rows that no rule asked to set aside."""
         self.first: list[Rejected] = []
-        """The first few, for sentences."""
+        """The first few unusable ones, for sentences."""
 
     def add(self, rejected: Sequence[Rejected]) -> None:
         """Set rows aside, after those that are there."""
         with self._file.open("ab") as log:
             log.write(dump_rejected(rejected))
         self.count += len(rejected)
-        self.first += rejected[: NUM_NAMED - len(self.first)]
+        unusable = [each for each in rejected if each.rule is None]
+        self.num_unusable += len(unusable)
+        self.first += unusable[: NUM_NAMED - len(self.first)]
 
     def parts(self) -> Iterator[tuple[str, bytes]]:
         """Key and content of each file of the quarantine; almost always there is one."""
@@ -62,11 +68,11 @@ class QuarantineLog:
         Raises:
             DataError: More than `max_share` of the rows were rejected; names the first of them.
         """
-        if not self.count or self.count <= max_share * rows_read:
+        if not self.num_unusable or self.num_unusable <= max_share * rows_read:
             return
         named = "; ".join(f"{r.file} row {r.row}: {r.reason}" for r in self.first)
         raise DataError(
-            f"{self.count} of {rows_read} rows cannot be used, more than "
+            f"{self.num_unusable} of {rows_read} rows cannot be used, more than "
             f"data.max_quarantined = {max_share:g} allows; the first: {named}. "
             "Mend the source or the spec, or raise data.max_quarantined."
         )
@@ -74,7 +80,11 @@ class QuarantineLog:
 
 def dump_rejected(rejected: Sequence[Rejected]) -> bytes:
     """One JSON object per line, in the order given."""
-    return "".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in rejected).encode()
+    return "".join(json.dumps(_record(r), ensure_ascii=False) + "\n" for r in rejected).encode()
+
+
+def _record(rejected: Rejected) -> dict[str, str | int]:
+    return {name: value for name, value in asdict(rejected).items() if value is not None}
 
 
 def _part_key(number: int) -> str:

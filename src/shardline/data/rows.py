@@ -154,12 +154,25 @@ def require_columns(
             )
 
 
-def rejected_of(raw: pa.Table, reasons: Mapping[int, str]) -> tuple[Rejected, ...]:
-    """The rows at some positions, by their place of origin."""
+def rejected_of(
+    raw: pa.Table,
+    reasons: Mapping[int, str],
+    *,
+    rules: Mapping[int, str] | None = None,
+    rows_before: int = 0,
+) -> tuple[Rejected, ...]:
+    """The rows at some positions, by their place of origin.
+
+    Args:
+        raw: Rows with `ORIGIN_FILE` and `ORIGIN_ROW`.
+        reasons: By position.
+        rules: The spec's rules that set rows aside, by position; rows without one are unusable.
+        rows_before: Rows of the same file that are not counted in `ORIGIN_ROW`.
+    """
     places = sorted(reasons)
     origin = raw.select([ORIGIN_FILE, ORIGIN_ROW]).take(pa.array(places, pa.int64()))
     files, rows = (origin[name].to_pylist() for name in (ORIGIN_FILE, ORIGIN_ROW))
     return tuple(
-        Rejected(reasons[place], file, row)
+        Rejected(reasons[place], file, row + rows_before, (rules or {}).get(place))
         for place, file, row in zip(places, files, rows, strict=True)
     )
