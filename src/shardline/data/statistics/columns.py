@@ -20,8 +20,9 @@ from shardline.data.statistics.values import (
     Numbers,
     canonical_bits,
     encoded,
+    filled,
     flat,
-    is_tensor,
+    is_nested,
     kind_of,
     numbers_of,
     text_hashes,
@@ -109,7 +110,7 @@ class ColumnSketch:
         self.numbers.add(finite)
 
     def _add_texts(self, values: Any) -> None:
-        if is_tensor(values.type):
+        if is_nested(values.type):
             values = flat(values)
         found = encoded(values.drop_null())
         indices = found.indices.to_numpy(zero_copy_only=False)
@@ -157,10 +158,14 @@ def series_of(kind: Kind, column: Filled, hashes: Any) -> Columns:
     if column.mask is None:
         found = READ[kind](column.values, hashes)
         return {name: found[name] for name in SERIES[kind]}
-    found = READ[kind](column.values, hashes[column.mask])
-    whole = {name: np.full(len(hashes), np.nan) for name in SERIES[kind]}
+    return spread_out(kind, column.mask, READ[kind](column.values, hashes[column.mask]))
+
+
+def spread_out(kind: Kind, mask: "np.ndarray[Any, np.dtype[np.bool_]]", found: Columns) -> Columns:
+    """What was found for the rows that have a value, with NaN for those that have none."""
+    whole = {name: np.full(len(mask), np.nan) for name in SERIES[kind]}
     for name, values in whole.items():
-        values[column.mask] = found[name]
+        values[mask] = found[name]
     return whole
 
 
@@ -170,8 +175,11 @@ def _read_numbers(values: Any, _hashes: Any) -> Columns:
 
 
 def _read_texts(values: Any, hashes: Any) -> Columns:
-    if is_tensor(values.type):
-        values = flat(values).take(pa.array(_drawn(values, hashes)))
+    if is_nested(values.type):
+        values = _drawn(values, hashes)
+    column = filled(values)
+    if column.mask is not None:
+        return spread_out("text", column.mask, _read_texts(column.values, hashes))
     found = encoded(values)
     indices = found.indices.to_numpy(zero_copy_only=False)
     # The upper bits of a hash, as many as a float64 holds exactly, stand for a text.
@@ -181,8 +189,7 @@ def _read_texts(values: Any, hashes: Any) -> Columns:
 
 
 def _read_elements(values: Any, hashes: Any) -> Columns:
-    drawn = flat(values).take(pa.array(_drawn(values, hashes), mask=value_lengths(values) == 0))
-    elements = drawn.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    elements = _drawn(values, hashes).cast(pa.float64()).to_numpy(zero_copy_only=False)
     finite = np.where(np.isfinite(elements), elements, np.nan)
     return {"element": finite, "length": value_lengths(values).astype(np.float64)}
 
@@ -191,7 +198,8 @@ def _drawn(values: Any, hashes: Any) -> Any:
     """One element of every row, drawn by its hash: together a sample of all elements."""
     lengths = value_lengths(values)
     starts = np.cumsum(lengths) - lengths
-    return starts + (hashes % np.maximum(lengths, 1).astype(np.uint64)).astype(np.int64)
+    places = starts + (hashes % np.maximum(lengths, 1).astype(np.uint64)).astype(np.int64)
+    return flat(values).take(pa.array(places, mask=lengths == 0))
 
 
 def _read_images(values: Any, _hashes: Any) -> Columns:

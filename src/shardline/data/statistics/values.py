@@ -38,8 +38,14 @@ def is_tensor(arrow_type: Any) -> bool:
     )
 
 
+def is_nested(arrow_type: Any) -> bool:
+    """Whether every row holds elements."""
+    lists = pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type)
+    return bool(lists or is_tensor(arrow_type))
+
+
 def _is_text(arrow_type: Any) -> bool:
-    if is_tensor(arrow_type):
+    if is_nested(arrow_type):
         arrow_type = arrow_type.value_type
     return bool(pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type))
 
@@ -51,8 +57,7 @@ def _is_number(arrow_type: Any) -> bool:
 
 
 def _is_list(arrow_type: Any) -> bool:
-    lists = pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type)
-    return lists and _is_number(arrow_type.value_type)
+    return is_nested(arrow_type) and _is_number(arrow_type.value_type)
 
 
 KINDS: dict[Kind, tuple[Callable[[Any], bool], ...]] = {

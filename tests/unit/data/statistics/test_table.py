@@ -155,6 +155,13 @@ def test_series_of_a_tensor_are_elements_of_its_own_row():
     assert drawn.tolist() == [0, 4, 8, 11]
 
 
+def test_series_of_lists_of_texts_are_codes_of_their_own_texts():
+    column = filled(pa.array([["a"], [], None, ["b", "b"], ["a", None]]))
+    found = series_of("text", column, np.zeros(5, np.uint64))
+    assert np.isnan(found["code"]).tolist() == [False, True, True, False, False]
+    assert found["code"][0] == found["code"][4] != found["code"][3]
+
+
 def test_series_of_lists_leave_empty_ones_out():
     column = filled(pa.array([[1.0], [], None, [5.0, 6.0]]))
     found = series_of("list", column, np.zeros(4, np.uint64))
