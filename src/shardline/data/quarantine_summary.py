@@ -12,7 +12,7 @@ from shardline.store import Store
 
 NUM_EXAMPLES = 3
 # The offending value stands before what was expected; without it, reasons become kinds.
-VALUE = re.compile(r"\b(is|has shape|has) .+, (?=(expected|above|below|outside|most|not) )")
+VALUE = re.compile(r"\b(is|has shape|has) .+, (?=(expected|above|below|most|which) )")
 DETAIL = re.compile(r" \(.*\)$")
 
 

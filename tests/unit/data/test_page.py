@@ -9,6 +9,7 @@ import pytest
 import yaml
 from tests.sample_datasets import write_dataset
 
+from shardline.data.cleaning.record import ColumnRecord
 from shardline.data.page import numbers
 from shardline.data.page.page import dataset_page
 from shardline.data.quarantine import Rejected
@@ -16,6 +17,8 @@ from shardline.data.quarantine_summary import QuarantineReason
 from shardline.data.schema import Column, Label
 from shardline.data.statistics.describe import describe
 from shardline.data.statistics.table import TableSketch
+from shardline.data.treatment import Treatment
+from shardline.spec.cleaning import TextRule
 from shardline.store import Store
 
 HOSTILE = [
@@ -62,7 +65,7 @@ class Page(HTMLParser):
         return "".join(self.texts)
 
 
-def page_of(tmp_path, columns, label, *, reasons=(), quarantined=0, name="toy"):
+def page_of(tmp_path, columns, label, *, reasons=(), quarantined=0, name="toy", cleaning=None):
     """The page of a dataset with these train columns; texts and floats."""
     table = pa.table(columns)
     sketch = TableSketch(table.schema)
@@ -86,6 +89,7 @@ def page_of(tmp_path, columns, label, *, reasons=(), quarantined=0, name="toy"):
         update={
             "name": name,
             "counts": counts,
+            "cleaning": cleaning or {},
             "columns": manifest.columns.model_copy(update={"features": features}),
         }
     )
@@ -147,6 +151,26 @@ def test_page_has_every_part(tmp_path):
         assert part in page.text
     assert page.tags.count("details") == 4
     assert page.tags.count("rect") > 100
+
+
+def test_page_says_what_cleaning_did(tmp_path):
+    treatment = Treatment(
+        text=TextRule(case="lower"), null_values=("NA",), map={"a": "b"}, low=-1.5, beyond="clip", fill=7.0,
+        indicator=HOSTILE[0],
+    )  # fmt: skip
+    dropped = Treatment(drop_missing=True, high=9, beyond="quarantine")
+    cleaning = {
+        HOSTILE[1]: ColumnRecord(treatment=treatment, fitted_on=1200, touched={"clipped": 1234}),
+        "plain": ColumnRecord(treatment=dropped, touched={}),
+    }
+    page = Page(page_of(tmp_path, {"x": [1.0, 2.0], "y": [0, 1]}, "y", cleaning=cleaning))
+    for line in (
+        "missing where it is 'NA'", "values beyond -1.5 to any are clipped", "clipped 1\u202f234",
+        "missing values become 7.0", "values beyond any to 9 are set aside",
+        "from 1\u202f200 values",
+        "rows without a value are set aside", f"{HOSTILE[0]!r} says where it was missing",
+    ):  # fmt: skip
+        assert line in page.text
 
 
 def test_page_of_a_regression_target_shows_its_histogram(tmp_path):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from shardline.data.manifest import DatasetManifest
+from shardline.data.page.cleaning import cleaning_section
 from shardline.data.page.columns import columns_section
 from shardline.data.page.elements import document
 from shardline.data.page.sections import (
@@ -37,6 +38,7 @@ def dataset_page(
         relevance_section(statistics),
         twins_section(statistics),
         columns_section(statistics),
+        cleaning_section(manifest),
         quarantine_section(manifest, quarantine),
     )
     title = f"{manifest.name} {manifest.version}"

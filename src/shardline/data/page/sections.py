@@ -53,6 +53,9 @@ def heading(manifest: DatasetManifest) -> Element:
                 for name in SPLITS
                 if name in rows
             ),
+            el("li", f"{count(counts.rows_sampled_out)} left aside by data.sample")
+            if counts.rows_sampled_out
+            else None,
             class_="legend",
         ),
     )
@@ -174,6 +177,7 @@ def _features_yaml(columns: Sequence[Column]) -> str:
         column.name: {"dtype": column.dtype}
         | ({"shape": list(column.shape)} if column.shape else {})
         for column in columns
+        if column.indicates is None  # made by cleaning, not listed
     }
     text: str = yaml.safe_dump(
         {"features": features}, sort_keys=False, allow_unicode=True, default_flow_style=None
