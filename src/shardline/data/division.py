@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from shardline.data.cleaning.duplicates import duplicate_positions
+from shardline.data.cleaning.duplicates import duplicate_positions, has_key
 from shardline.data.cleaning.fitting import Cleaning, begin
 from shardline.data.cleaning.tally import CleaningTally
 from shardline.data.leakage import leak, leaked
@@ -128,20 +128,21 @@ class Divider:
         return bool(self._kept) or self._looks_for_leaks or (rule is not None and rule.by == "time")
 
     def _set_duplicates_aside(self, key: Sequence[str]) -> None:
-        def hashes(piece: Piece) -> tuple[UInt64s, UInt64s]:
+        def hashes(piece: Piece) -> tuple[UInt64s, UInt64s, Any]:
             tables = [t.drop_columns([ORIGIN_FILE, ORIGIN_ROW]) for t in self._tables(piece)]
-            keys = [
-                content_hashes(t.select(list(key)) if key else t, purpose=CONTENT) for t in tables
-            ]
+            keyed = [t.select(list(key)) if key else t for t in tables]
+            keys = [content_hashes(t, purpose=CONTENT) for t in keyed]
             contents = [content_hashes(t, purpose=CONTENT) for t in tables]
-            return np.concatenate(keys), np.concatenate(contents)
+            named = [np.full(t.num_rows, True) if not key else has_key(t) for t in keyed]
+            return np.concatenate(keys), np.concatenate(contents), np.concatenate(named)
 
         found = list(map_in_threads(hashes, self._pieces))
         if not found:
             return
-        keys, contents = (np.concatenate(part) for part in zip(*found, strict=True))
+        keys, contents, named = (np.concatenate(part) for part in zip(*found, strict=True))
+        places = np.flatnonzero(named)
         repeated = np.zeros(len(keys), dtype=bool)
-        repeated[duplicate_positions(keys, contents)] = True
+        repeated[places[duplicate_positions(keys[named], contents[named])]] = True
         what = f"the key {', '.join(key)}" if key else "all values"
         reason = f"repeats {what} of another row, which is kept"
         for piece, mask in self._cut(repeated):

@@ -21,6 +21,8 @@ def required_columns(data: DataSpec) -> list[tuple[str, Role]]:
     repeated = data.duplicates.key if data.duplicates else ()
     for name in (*decisive, *repeated, *data.keep):
         roles.setdefault(name, "kept column")
+    for name in data.cleaning:
+        roles.setdefault(name, "cleaned column")
     return list(roles.items())
 
 

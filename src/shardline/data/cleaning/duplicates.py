@@ -3,6 +3,8 @@
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 UInt64s = np.ndarray[Any, np.dtype[np.uint64]]
 
@@ -20,3 +22,15 @@ def duplicate_positions(keys: UInt64s, contents: UInt64s) -> "np.ndarray[Any, np
     repeated = np.zeros(len(keys), dtype=bool)
     repeated[order[1:]] = keys[order[1:]] == keys[order[:-1]]
     return np.flatnonzero(repeated)
+
+
+def has_key(keys: pa.Table) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    """Which rows have a value in every key column; what has no key repeats nothing.
+
+    Args:
+        keys: The key columns.
+    """
+    present = np.ones(keys.num_rows, dtype=bool)
+    for column in keys.columns:
+        present &= pc.is_valid(column).to_numpy()
+    return present
