@@ -155,8 +155,8 @@ def test_page_has_every_part(tmp_path):
 
 def test_page_says_what_cleaning_did(tmp_path):
     treatment = Treatment(
-        text=TextRule(case="lower"), null_values=("NA",), map={"a": "b"}, low=-1.5, beyond="clip", fill=7.0,
-        indicator=HOSTILE[0],
+        text=TextRule(case="lower"), null_values=("NA",), map={"a": "b"}, low=-1.5, beyond="clip",
+        fill=7.0, indicator=HOSTILE[0],
     )  # fmt: skip
     dropped = Treatment(drop_missing=True, high=9, beyond="quarantine")
     cleaning = {
