@@ -35,7 +35,12 @@ class Dealing:
     division: Division
     place_bits: int
     """Runs are cut by so many leading bits of the place."""
+    parked: Scratch
+    """Where the pieces lie."""
     scratch: Scratch
+    """Where runs go."""
+    keeps_pieces: bool
+    """Whether dealt pieces are left where they are."""
     run_bytes: int = RUN_BYTES
 
 
@@ -63,7 +68,7 @@ class Dealt:
 
 
 def deal_piece(dealing: Dealing, piece: Piece) -> Dealt:
-    """Clean and deal the rows of a parked piece, then remove it."""
+    """Clean and deal the rows of a parked piece."""
     runs: list[Run] = []
     labels: set[str] = set()
     rejected: list[Rejected] = []
@@ -79,14 +84,15 @@ def deal_piece(dealing: Dealing, piece: Piece) -> Dealt:
         labels.update(_label_texts(table, dealing.division.layout))
         name = f"runs/{piece.name.rpartition('/')[2]}-{len(runs):04d}.arrow"
         runs.append(_sorted_run(dealing, table, sides, name))
-    dealing.scratch.delete(piece.name)
+    if not dealing.keeps_pieces:
+        dealing.parked.delete(piece.name)
     return Dealt(tuple(runs), num_bytes, frozenset(labels), tuple(rejected), touched)
 
 
 def _sided(dealing: Dealing, piece: Piece) -> Iterator[pa.Table]:
     """The rows that have a side, with it."""
     first = 0
-    for table in dealing.scratch.read(piece.name):
+    for table in dealing.parked.read(piece.name):
         sides = dealing.division.sides_in(piece, table, first)
         first += table.num_rows
         table = table.append_column(SIDE_COLUMN, pa.array(sides, pa.int8()))

@@ -104,19 +104,18 @@ class Taken:
         return self.num_read + self.num_sampled_out
 
 
-def take_in(intake: Intake, unit: Unit, number: int) -> Taken:
+def take_in(intake: Intake, named: tuple[str, Unit]) -> Taken:
     """Read a unit and park its typed rows.
 
     Args:
         intake: What for.
-        unit: What to read.
-        number: The unit's, for the name of the piece.
+        named: What to call the piece, and what to read.
 
     Raises:
         DataError: A file cannot be read, or lacks a column.
     """
+    piece, unit = named
     reading = _Reading(intake)
-    piece = f"pieces/{number:06d}.arrow"
     intake.scratch.write(piece, reading.typed(unit))
     rejected = tuple(sorted(reading.rejected, key=lambda r: (r.file, r.row)))
     return Taken(

@@ -1,5 +1,6 @@
 """Where the rows of a dataset come from: files to read, how to read them, and what they contain."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,13 @@ from shardline.spec.data import (
 )
 
 MIN_LABEL_BYTES = 64 << 10
+
+
+KnownContents = Callable[[str], Mapping[tuple[str, str], Content]]
+
+
+def _nothing_known(_uri: str) -> Mapping[tuple[str, str], Content]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,11 @@ class Origin:
         return fingerprint(self.image_contents | labels)
 
     @property
+    def grows(self) -> bool:
+        """Whether files may be added: a folder's or a glob's, not those that a table names."""
+        return self.images is None and all(file.stamp for file in self.files.files)
+
+    @property
     def has_types(self) -> bool:
         """Whether the format has types; otherwise text that reads as a number counts as one."""
         return self.source.format != "csv"
@@ -68,13 +81,16 @@ class Origin:
         return plan_units(self.files, self.source, whole=quoted, unit_bytes=unit_bytes)
 
 
-def find_origin(data: DataSpec, *, base: Path, folder: Path) -> Origin:
+def find_origin(
+    data: DataSpec, *, base: Path, folder: Path, known: KnownContents = _nothing_known
+) -> Origin:
     """List a source and read all of it once; tables that Python makes are written down first.
 
     Args:
         data: The spec's section.
         base: Folder that relative paths count from.
         folder: On local disk, empty, for tables that Python makes.
+        known: By location of the source, contents by name and stamp that need no reading.
 
     Raises:
         DataError: There is no such source, or it may not be read.
@@ -86,7 +102,7 @@ def find_origin(data: DataSpec, *, base: Path, folder: Path) -> Origin:
         files = list_source(made, base=base)
         return Origin(source.path, files, made, read_contents(files))
     files = list_source(source, base=base)
-    contents = read_contents(files)
+    contents = read_contents(files, known(files.uri))
     if not isinstance(source, ImagesSource) or source.labels is None:
         return Origin(files.uri, files, source, contents)
     tables = list_source(source.labels, base=base, key="data.source.labels.path")

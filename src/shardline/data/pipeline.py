@@ -5,6 +5,7 @@ place, shards are merged from the runs. What a pass must know of all rows is cou
 before it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from shardline.data.layout import (
 from shardline.data.manifest import Split
 from shardline.data.origin import Origin
 from shardline.data.passes import map_in_threads
+from shardline.data.pieces import Pieces
 from shardline.data.quarantine import QuarantineLog
 from shardline.data.rows import RowLayout
 from shardline.data.schema import Column, Schema
@@ -35,7 +37,6 @@ from shardline.data.scratch import Scratch
 from shardline.data.shards import ShardSize, ShardWriting, plan_shards, write_shard
 from shardline.data.statistics.table import TableSketch
 from shardline.data.survey import Survey
-from shardline.data.units import Unit
 from shardline.errors import DataError
 from shardline.progress import Progress
 from shardline.spec.data import SPLITS, DataSpec, LabelsTable, SplitName
@@ -82,6 +83,7 @@ class Pipeline:
         data: The spec's section.
         folder: On local disk, empty; the caller removes it.
         progress: Told the rows read so far.
+        pieces: What was read before; None reads everything and keeps nothing.
     """
 
     def __init__(
@@ -91,12 +93,15 @@ class Pipeline:
         *,
         folder: Path,
         progress: Progress,
+        pieces: Pieces | None = None,
     ) -> None:
         self._origin = origin
         self._data = _carrying_files(data, origin)
         self._folder = folder
         self._progress = progress
         self._scratch = Scratch(Store(f"file://{folder}"))
+        self._kept = pieces
+        self._parked = pieces.scratch if pieces else self._scratch
         self._units = origin.units()
         self._num_passes = 0
 
@@ -109,14 +114,20 @@ class Pipeline:
         layout, taken, quarantine = self._taken()
         # Images that no label was given for count, too.
         num_read = sum(each.num_rows for each in taken) + quarantine.count
+        self._check(quarantine, num_read)
         if num_read == quarantine.count:
             raise self._no_rows(quarantine)
-        self._check(quarantine, num_read)
         pieces = self._pieces(taken)
         division = Divider(
-            self._data, layout, pieces, scratch=self._scratch, quarantine=quarantine
+            self._data, layout, pieces, scratch=self._parked, quarantine=quarantine
         ).division()
-        dealing = Dealing(division, self._place_bits, self._scratch)
+        dealing = Dealing(
+            division=division,
+            place_bits=self._place_bits,
+            parked=self._parked,
+            scratch=self._scratch,
+            keeps_pieces=self._kept is not None,
+        )
         dealt = list(map_in_threads(partial(deal_piece, dealing), pieces))
         touched = Touched()
         for before in taken:
@@ -237,10 +248,7 @@ class Pipeline:
         total = len(self._origin.files.files) if intake.image else None
         taken: list[Taken] = []
         num_read = num_before = 0
-        take = partial(_take_numbered, intake)
-        for unit, each in zip(
-            self._units, map_in_threads(take, list(enumerate(self._units))), strict=True
-        ):
+        for unit, each in zip(self._units, self._each_taken(intake), strict=True):
             num_before = num_before if unit.continues else 0
             quarantine.add([replace(r, row=r.row + num_before) for r in each.rejected])
             taken.append(replace(each, rejected=(), num_rejected=len(each.rejected)))
@@ -251,6 +259,29 @@ class Pipeline:
             named = frozenset[str]().union(*(each.named for each in taken))
             quarantine.add(intake.labelled.unnamed(named))
         return taken, quarantine
+
+    def _each_taken(self, intake: Intake) -> Iterator[Taken]:
+        """Every unit, read or found."""
+        if self._kept is None:
+            names = [f"pieces/{number:06d}.arrow" for number in range(len(self._units))]
+            yield from map_in_threads(
+                partial(take_in, intake), list(zip(names, self._units, strict=True))
+            )
+            return
+        names = [self._kept.name_of(intake, u, self._origin.contents) for u in self._units]
+        found = {name: self._kept.find(name) for name in names}
+        missing = [
+            (name, unit)
+            for name, unit in zip(names, self._units, strict=True)
+            if found[name] is None
+        ]
+        read = map_in_threads(partial(take_in, intake), missing)
+        for name in names:
+            known = found[name]
+            if known is None:
+                known = next(read)
+                self._kept.keep(known)
+            yield known
 
     def _intake(self, layout: RowLayout, *, is_guess: bool) -> Intake:
         images, labels = self._origin.images, self._origin.source
@@ -273,7 +304,7 @@ class Pipeline:
             sample=self._data.sample,
             sample_key=self._data.split.key if self._data.split else None,
             treatments=raw_treatments(self._data),
-            scratch=self._scratch,
+            scratch=self._parked,
         )
 
     @cached_property
@@ -295,11 +326,6 @@ class Pipeline:
             f"none of the {quarantine.count} rows in {uri} can be used; the first: "
             f"{first.file} row {first.row}: {first.reason}."
         )
-
-
-def _take_numbered(intake: Intake, numbered: tuple[int, Unit]) -> Taken:
-    number, unit = numbered
-    return take_in(intake, unit, number)
 
 
 def _carrying_files(data: DataSpec, origin: Origin) -> DataSpec:

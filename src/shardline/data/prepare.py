@@ -16,7 +16,8 @@ from shardline.data.manifest import (
     StatisticsFile,
     dataset_folder,
 )
-from shardline.data.origin import find_origin
+from shardline.data.origin import Origin, find_origin
+from shardline.data.pieces import Pieces
 from shardline.data.pipeline import Pipeline, Rows
 from shardline.data.quarantine import QUARANTINE_KEY
 from shardline.data.schema import Label
@@ -78,13 +79,21 @@ def prepare_dataset(
     """
     size = size or ShardSize()
     with TemporaryDirectory(prefix="shardline-prepare-") as scratch:
-        origin = find_origin(spec.data, base=spec.base, folder=_made(scratch, "made"))
+        origin = find_origin(
+            spec.data,
+            base=spec.base,
+            folder=_made(scratch, "made"),
+            known=lambda uri: Pieces(store, spec.name, uri).known(),
+        )
         version = version_of(origin.fingerprint, spec.data, size)
         folder = dataset_folder(spec.name, version)
         committed = _committed(store, folder)
         if committed is not None:
             return _result(store, committed, reused=True)
-        pipeline = Pipeline(origin, spec.data, folder=_made(scratch, "rows"), progress=progress)
+        pieces = Pieces(store, spec.name, origin.uri) if _reuses(spec, origin) else None
+        pipeline = Pipeline(
+            origin, spec.data, folder=_made(scratch, "rows"), progress=progress, pieces=pieces
+        )
         rows = pipeline.rows()
         splits, sketches = pipeline.written(rows, store=store, folder=folder, size=size)
         if rows.quarantine.count:
@@ -111,18 +120,24 @@ def prepare_dataset(
     )
     # Lost to a twin: its marker describes the very shards that were written here.
     commit_marker(store, f"{folder}/{MARKER_NAME}", manifest)
+    if pieces is not None:
+        pieces.commit(origin.files, origin.contents)
     return _result(store, manifest, reused=False)
 
 
 def version_of(source_fingerprint: str, data: DataSpec, size: ShardSize) -> str:
     """The version that a source and a `data` section lead to, wherever the source lies."""
-    section = data.model_dump(mode="json")
+    section = data.model_dump(mode="json", exclude={"reuse"})
     for located in (section["source"], section["source"].get("labels") or {}):
         located.pop("path", None)
     layout = [LAYOUT, size.target_bytes, size.group_bytes, size.group_rows]
     identity = {"source": source_fingerprint, "data": section, "layout": layout}
     canonical = json.dumps(identity, sort_keys=True).encode()
     return hashlib.sha256(canonical).hexdigest()[:VERSION_DIGITS]
+
+
+def _reuses(spec: Spec, origin: Origin) -> bool:
+    return spec.data.reuse and origin.grows and spec.data.source.format != "python"
 
 
 def _made(scratch: str, name: str) -> Path:

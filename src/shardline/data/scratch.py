@@ -8,13 +8,14 @@ import pyarrow as pa
 from shardline.store import Store
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scratch:
-    """A folder of Arrow IPC files that every task can reach; the caller removes it."""
+    """A folder of Arrow IPC files that every task can reach; the caller removes what it wrote."""
 
     store: Store
     folder: str = ""
     """Key prefix in the store."""
+    compression: str | None = None
 
     def write(self, name: str, batches: Iterable[pa.Table]) -> int:
         """Park tables of one schema, each as record batches of its own.
@@ -24,12 +25,13 @@ class Scratch:
         """
         count = 0
         writer = None
+        options = pa.ipc.IpcWriteOptions(compression=self.compression)
         filesystem, root = self.store.filesystem()
         path = f"{root}/{self.folder}{name}"
         filesystem.create_dir(path.rpartition("/")[0], recursive=True)
         with filesystem.open_output_stream(path) as stream:
             for table in batches:
-                writer = writer or pa.ipc.new_file(stream, table.schema)
+                writer = writer or pa.ipc.new_file(stream, table.schema, options=options)
                 for batch in table.to_batches():
                     writer.write_batch(batch)
                     count += 1

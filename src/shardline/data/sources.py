@@ -16,7 +16,7 @@ import pyarrow as pa
 from shardline.errors import DataError, NotFoundError, StoreUnavailableError
 from shardline.spec.data import LabelsTable, Source
 from shardline.spec.locations import absolute, local_path
-from shardline.store import Store
+from shardline.store import Entry, Store
 
 SUFFIXES = {
     "images": (".png", ".jpg", ".jpeg", ".bmp", ".gif"),
@@ -45,6 +45,8 @@ class SourceFile:
     key: str
     """Where it lies in the source's store."""
     size: int
+    stamp: str = ""
+    """What the storage says of its content without reading it; empty if nothing."""
 
 
 @dataclass(frozen=True)
@@ -150,10 +152,10 @@ def list_source(source: Source | LabelsTable, *, base: Path, key: str = SOURCE_K
     uri = absolute(path, base=base)
     root, pattern = _split_glob(uri)
     store, prefix, entries = _entries(root, key)
-    if pattern is None and len(entries) == 1 and entries[0][0] == prefix:
+    if pattern is None and len(entries) == 1 and entries[0].key == prefix:
         return SourceFiles(uri, store, (_single(source, uri, entries[0], key),))
     chosen = _chooser(source, pattern)
-    found = [SourceFile(key[len(prefix) :], key, size) for key, size in entries]
+    found = [SourceFile(e.key[len(prefix) :], e.key, e.size, e.fingerprint) for e in entries]
     files = tuple(sorted((f for f in found if chosen(f.name)), key=lambda file: file.name))
     if not files:
         kinds = ", ".join(SUFFIXES[source.format])
@@ -171,10 +173,22 @@ class Content:
     """Whether there is a double quote in it."""
 
 
-def read_contents(source: SourceFiles) -> dict[str, Content]:
-    """The content of every file by relative name, several files at a time."""
+def read_contents(
+    source: SourceFiles, known: Mapping[tuple[str, str], Content] | None = None
+) -> dict[str, Content]:
+    """The content of every file by relative name, several files at a time.
+
+    Args:
+        source: The files.
+        known: Contents by name and stamp that need no reading.
+    """
+
+    def content(file: SourceFile) -> Content:
+        found = (known or {}).get((file.name, file.stamp)) if file.stamp else None
+        return found or _content(source, file)
+
     with ThreadPoolExecutor(min(MAX_HASHERS, os.cpu_count() or 1)) as pool:
-        contents = pool.map(lambda file: _content(source, file), source.files)
+        contents = pool.map(content, source.files)
         return {file.name: content for file, content in zip(source.files, contents, strict=True)}
 
 
@@ -206,23 +220,23 @@ def _split_glob(uri: str) -> tuple[str, str | None]:
     return "/".join(parts[:first]), "/".join(parts[first:])
 
 
-def _entries(uri: str, key: str) -> tuple[Store, str, list[tuple[str, int]]]:
-    """Store, key prefix of relative names, and (key, size) of one file or all files below."""
+def _entries(uri: str, key: str) -> tuple[Store, str, list[Entry]]:
+    """Store, key prefix of relative names, and one file or all files below."""
     scheme, _, path = uri.partition("://")
     if scheme == "s3" and "/" not in path:
         store, prefix = Store(uri), ""
-        return store, prefix, [(entry.key, entry.size) for entry in store.scan(prefix)]
+        return store, prefix, list(store.scan(prefix))
     parent, _, name = uri.rpartition("/")
     store = Store(parent)
     if scheme == "file":
         local = _readable(local_path(uri), key)
         if local.is_file():
-            return store, name, [(name, local.stat().st_size)]
+            return store, name, [Entry(name, local.stat().st_size, "")]
     else:
         entry = next(store.scan(name), None)  # in key order, so the exact key comes first
         if entry is not None and entry.key == name:
-            return store, name, [(name, entry.size)]
-    entries = [(entry.key, entry.size) for entry in store.scan(f"{name}/")]
+            return store, name, [entry]
+    entries = list(store.scan(f"{name}/"))
     if scheme == "s3" and not entries:
         raise DataError(f"{key} {uri} does not exist; check the bucket and prefix.")
     return store, f"{name}/", entries
@@ -236,11 +250,10 @@ def _readable(path: Path, key: str) -> Path:
     return path
 
 
-def _single(source: Source | LabelsTable, uri: str, entry: tuple[str, int], key: str) -> SourceFile:
+def _single(source: Source | LabelsTable, uri: str, entry: Entry, key: str) -> SourceFile:
     if source.format == "images":
         raise DataError(f"{key} {uri} is a file; images need a folder with one folder per class.")
-    stored, size = entry
-    return SourceFile(PurePosixPath(stored).name, stored, size)
+    return SourceFile(PurePosixPath(entry.key).name, entry.key, entry.size)
 
 
 def _chooser(source: Source | LabelsTable, pattern: str | None) -> Any:

@@ -1,5 +1,6 @@
 """How a source is cut into pieces of work: runs of small files, files, parts of large files."""
 
+import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ from shardline.spec.data import LabelsTable, Source
 
 UNIT_BYTES = 64 << 20
 MAX_UNIT_FILES = 512
+MAX_LONE_FILES = 256
+MAX_SMALL_BYTES = 1 << 20
+MAX_RUNS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +57,23 @@ def plan_units(
 
 
 def _runs(files: tuple[SourceFile, ...], unit_bytes: int) -> Iterator[tuple[SourceFile, ...]]:
+    """Files one by one; of very many, small neighbours together.
+
+    Where a run ends is decided by names, so that a file which is added changes the run that it
+    falls into and no other: those were read before.
+    """
+    bits = max(5, (len(files) // MAX_RUNS).bit_length())
     run: list[SourceFile] = []
-    held = 0
     for file in files:
-        if run and (held + file.size > unit_bytes or len(run) == MAX_UNIT_FILES):
+        is_alone = len(files) <= MAX_LONE_FILES or file.size > MAX_SMALL_BYTES
+        held = sum(each.size for each in run)
+        if run and (is_alone or held + file.size > unit_bytes or len(run) == MAX_UNIT_FILES):
             yield tuple(run)
-            run, held = [], 0
+            run = []
         run.append(file)
-        held += file.size
+        if is_alone or not zlib.crc32(file.name.encode()) & ((1 << bits) - 1):
+            yield tuple(run)
+            run = []
     if run:
         yield tuple(run)
 

@@ -142,6 +142,9 @@ class DataSpec(Section):
     """Further columns carried along in the shards, for joining predictions back."""
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Share of rows that may be quarantined before `prepare` refuses the source."""
+    reuse: bool = True
+    """Keep the typed rows of a folder's files in the store, so that a later version reads only the
+    files that were added."""
 
     @model_validator(mode="after")
     def _label_is_no_feature(self) -> Self:

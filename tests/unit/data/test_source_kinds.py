@@ -6,18 +6,18 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.raw_sources import spec_for, table_csv, write_csv, write_images, write_jsonl
+from tests.raw_sources import spec_for, table_csv, write_csv, write_images
 from tests.unit.data.preparing import manifest_of, prepare, quarantined, rows_of
 
 from shardline.data.columnar import GroupRange
-from shardline.data.csv_rows import ByteRange
 from shardline.data.origin import find_origin
 from shardline.data.readers import read_tables
 from shardline.data.reading import column_to_numpy
 from shardline.data.rows import ORIGIN_ROW
-from shardline.data.sources import list_source
+from shardline.data.sources import SourceFile, SourceFiles, list_source
 from shardline.data.units import plan_units
 from shardline.errors import DataError
+from shardline.store import Store
 
 NUMBERS = pa.table({"x": [0.5, 1.5, 2.5], "y": [1.0, 2.0, 3.0]})
 
@@ -283,13 +283,20 @@ def test_parquet_parts_hold_every_row_group_once(tmp_path):
     assert [n for table, _ in read for n in table["n"].to_pylist()] == list(range(1000))
 
 
-def test_small_files_share_a_unit(tmp_path):
-    for number in range(20):
-        write_jsonl(tmp_path / f"raw/{number:02d}.jsonl", [{"n": number}])
-    units, read = parts_of(tmp_path, "json", "raw", unit_bytes=100)
-    assert 1 < len(units) < 20
-    assert [n for table, _ in read for n in table["n"].to_pylist()] == list(range(20))
-    assert ByteRange(0, 1) not in [unit.part for unit in units]
+def test_very_many_small_files_share_units_and_a_new_one_moves_no_other(tmp_path):
+    source = spec_for(tmp_path, "json", "raw").data.source
+
+    def units(names):
+        files = tuple(SourceFile(name, name, 9) for name in sorted(names))
+        return plan_units(SourceFiles("file:///raw", Store("file:///raw"), files), source)
+
+    names = [f"{number:05d}.jsonl" for number in range(5000)]
+    before = units(names)
+    assert 100 < len(before) < 300
+    assert [file.name for unit in before for file in unit.files] == names
+    after = units([*names, "02000-new.jsonl"])
+    assert len(set(after) - set(before)) <= 2
+    assert all(len(unit.files) == 1 for unit in units(names[:200]))
 
 
 def test_prepare_parts_of_a_file_count_rows_from_its_beginning(tmp_path, monkeypatch):
