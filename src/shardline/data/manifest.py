@@ -78,6 +78,9 @@ class Counts(Part):
     rows_read: int
     rows_kept: int
     rows_quarantined: int
+    quarantined_by_rule: dict[str, int] = Field(default_factory=dict)
+    """Quarantined rows that a rule asked to set aside, such as `duplicate`; the others could not
+    be used."""
     rows_sampled_out: int = 0
     """Rows that `data.sample` leaves aside; they do not count as read."""
 

@@ -1,6 +1,7 @@
 """Rows that cannot enter a dataset: why, where they came from, and how many are too many."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,8 +36,8 @@ class QuarantineLog:
     def __init__(self, file: Path) -> None:
         self._file = file
         self.count = 0
-        self.num_unusable = 0
-        """Of these, rows that no rule asked to set aside."""
+        self.by_rule = Counter[str]()
+        """Rows that a rule of the spec asked to set aside."""
         self.first: list[Rejected] = []
         """The first few unusable ones, for sentences."""
 
@@ -46,8 +47,13 @@ class QuarantineLog:
             log.write(dump_rejected(rejected))
         self.count += len(rejected)
         unusable = [each for each in rejected if each.rule is None]
-        self.num_unusable += len(unusable)
+        self.by_rule.update(each.rule for each in rejected if each.rule is not None)
         self.first += unusable[: NUM_NAMED - len(self.first)]
+
+    @property
+    def num_unusable(self) -> int:
+        """Rows that no rule asked to set aside."""
+        return self.count - self.by_rule.total()
 
     def parts(self) -> Iterator[tuple[str, bytes]]:
         """Key and content of each file of the quarantine; almost always there is one."""
