@@ -18,7 +18,6 @@ from shardline.data.statistics.values import (
     Filled,
     Kind,
     Numbers,
-    canonical_bits,
     encoded,
     filled,
     flat,
@@ -85,7 +84,7 @@ class ColumnSketch:
         return counts | {
             "moments": asdict(self.moments),
             "lengths": asdict(self.lengths),
-            "distinct": base64.b85encode(self.distinct.dump()).decode(),
+            "distinct": [base64.b85encode(part).decode() for part in self.distinct.dump()],
             "numbers": self.numbers.dump(),
             "texts": base64.b85encode(self.texts.dump()).decode(),
         }
@@ -98,7 +97,8 @@ class ColumnSketch:
         loaded.not_finite = data["not_finite"]
         loaded.moments = Moments(**data["moments"])
         loaded.lengths = Moments(**data["lengths"])
-        loaded.distinct = DistinctCount.load(base64.b85decode(data["distinct"]))
+        whole, part = map(base64.b85decode, data["distinct"])
+        loaded.distinct = DistinctCount.load((whole, part))
         loaded.numbers = NumberCounts.load(data["numbers"])
         loaded.texts = TextCounts.load(base64.b85decode(data["texts"]))
         return loaded
@@ -106,7 +106,7 @@ class ColumnSketch:
     def _add_numbers(self, values: Any) -> None:
         finite = self._finite(numbers_of(values))
         self.moments.add(finite)
-        self.distinct.add(canonical_bits(finite))
+        self.distinct.add(finite)
         self.numbers.add(finite)
 
     def _add_texts(self, values: Any) -> None:

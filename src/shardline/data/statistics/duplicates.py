@@ -15,6 +15,7 @@ THRESHOLD = 0.99
 # Multiplications of one comparison of all numeric features; wide tables compare fewer rows.
 MAX_PRODUCTS = 4_000_000_000
 MIN_ROWS = 1024
+MAX_ROWS = 16_384
 CATEGORY_ROWS = 8192
 # More categories per row say the same as any other such column by chance.
 ROWS_PER_CATEGORY = 10
@@ -47,7 +48,7 @@ def _numeric_twins(variables: Mapping[str, Variable]) -> Iterator[Twins]:
     if len(chosen) < 2:
         return
     names = list(chosen)
-    rows = max(MIN_ROWS, MAX_PRODUCTS // len(names) ** 2)
+    rows = min(MAX_ROWS, max(MIN_ROWS, MAX_PRODUCTS // len(names) ** 2))
     ranks = np.stack([_ranks(values[:rows]) for values in chosen.values()])
     present = np.stack([~np.isnan(values[:rows]) for values in chosen.values()])
     similar = np.abs(ranks @ ranks.T) / ranks.shape[1]

@@ -100,7 +100,9 @@ def discretised(variable: Variable, *, max_bins: int) -> Codes:
     known = values[~missing]
     codes = np.zeros(len(values), np.int64)
     codes[~missing] = 1 + (_binned(known, max_bins) if variable.ordered else _ranked(known))
-    return np.unique(codes, return_inverse=True)[1].astype(np.int64)
+    present = np.bincount(codes) > 0
+    renumbered: Codes = (np.cumsum(present) - 1)[codes]
+    return renumbered
 
 
 def contingency(first: Codes, second: Codes) -> Numbers:
@@ -123,10 +125,13 @@ def entropy(counts: Numbers) -> float:
 
 
 def _binned(numbers: Numbers, max_bins: int) -> Codes:
-    distinct = np.unique(numbers)
-    if len(distinct) <= max_bins:
-        return np.searchsorted(distinct, numbers)
-    edges = np.unique(np.quantile(numbers, np.arange(1, max_bins) / max_bins, method="lower"))
+    ascending = np.sort(numbers)
+    changes = np.flatnonzero(ascending[1:] != ascending[:-1]) + 1
+    if len(changes) < max_bins:
+        edges = ascending[np.concatenate([[0], changes])[: len(ascending)]]
+    else:
+        # The values at equal steps of rank; a value that fills several bins is one edge.
+        edges = np.unique(ascending[np.arange(1, max_bins) * (len(ascending) - 1) // max_bins])
     return np.searchsorted(edges, numbers, side="left")
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from shardline.data.statistics.distinct import LOG2_SIZE, DistinctCount, theta_hashes
+from shardline.data.statistics.distinct import LOG2_SIZE, DistinctCount, feed, theta_hashes
 from shardline.data.statistics.moments import Moments
 from shardline.data.statistics.row_sample import RowSample, limit_for, row_hashes
 from shardline.data.statistics.top_values import (
@@ -62,36 +62,45 @@ def test_distinct_count_of_merged_pieces_is_exact_while_there_are_few(pieces):
     total = DistinctCount()
     for piece in pieces:
         part = DistinctCount()
-        part.add(canonical_bits(piece))
+        part.add(piece)
         total.merge(part)
     assert total.estimate == (len(set(np.concatenate([np.empty(0), *pieces]).tolist())), True)
 
 
-def test_theta_hashes_leave_the_sketch_that_the_library_would_fill_alone():
+def test_feed_leaves_the_sketch_that_the_library_would_fill_alone():
     """The filter before the library must not change what it sees."""
     bits = np.random.default_rng(0).integers(0, 2**63, 60_000).astype(np.uint64)
-    alone = datasketches.update_theta_sketch(LOG2_SIZE)
+    alone, fed = (datasketches.update_theta_sketch(LOG2_SIZE) for _ in range(2))
     for value in bits.view(np.int64).tolist():
         alone.update(value)
+    for piece in np.array_split(bits, 13):
+        feed(fed, piece)
     alone.trim()
-    filtered = DistinctCount()
-    filtered.add(bits)
-    assert list(filtered.compact()) == list(alone.compact())
+    fed.trim()
+    assert list(fed.compact()) == list(alone.compact())
     assert set(alone.compact()) <= set(theta_hashes(bits).tolist())
 
 
-def test_distinct_count_does_not_depend_on_order_or_pieces():
-    bits = np.random.default_rng(1).integers(0, 100_000, 80_000).astype(np.uint64)
+@pytest.mark.parametrize("kind", ["integers", "floats", "many", "wide apart"])
+@pytest.mark.parametrize("num_distinct", [1500, 10_000, 90_000])
+def test_distinct_count_does_not_depend_on_order_or_pieces(num_distinct, kind):
+    values = {
+        "integers": np.arange(num_distinct),
+        "floats": np.random.default_rng(2).normal(size=num_distinct),
+        "many": np.arange(num_distinct) / 8.0,
+        "wide apart": np.arange(num_distinct, dtype=np.uint64) << np.uint64(40),
+    }[kind]
+    shuffled = np.random.default_rng(1).permutation(np.repeat(values, 2))
     forward, backward = DistinctCount(), DistinctCount()
-    forward.add(bits)
-    for piece in np.array_split(bits[::-1], 7):
+    forward.add(shuffled)
+    for piece in np.array_split(shuffled[::-1], 7):
         part = DistinctCount()
         part.add(piece)
         backward.merge(DistinctCount.load(part.dump()))
-    assert forward.dump() == backward.dump()
+    assert forward.estimate == backward.estimate
     estimate, exact = forward.estimate
-    assert not exact
-    assert estimate == pytest.approx(len(np.unique(bits)), rel=0.06)
+    assert exact == (num_distinct == 1500)
+    assert estimate == pytest.approx(num_distinct, rel=0 if exact else 0.09)
 
 
 @settings(deadline=None)
