@@ -1,8 +1,9 @@
 """What was read of a source's files, kept in the store: a source that grows is read where it grew.
 
 Under `pieces/` lie the typed rows of every unit of the source that was prepared last, compressed,
-named by what they were read from and for. A later version takes the units that are there. Units that no longer belong to the source are removed when its version is committed, so
-there is one copy of the source at most, and those of calls that were broken off.
+named by what they were read from and for. A later version takes the units that are there. Units
+that no longer belong to the source are removed when its version is committed, so there is one copy
+of the source at most, and what calls that were broken off had read.
 """
 
 import hashlib
@@ -18,7 +19,6 @@ from shardline.data.quarantine import Rejected
 from shardline.data.scratch import Scratch
 from shardline.data.sources import Content, SourceFiles
 from shardline.data.survey import Evidence, Survey
-from shardline.data.treatment import Treatment
 from shardline.data.units import Unit
 from shardline.errors import NotFoundError
 from shardline.store import Store
@@ -89,17 +89,18 @@ class Pieces:
 
     def name_of(self, intake: Intake, unit: Unit, contents: Mapping[str, Content]) -> str:
         """What a unit's rows are called when they are read for this intake."""
+        named = None if intake.everything else sorted(name for name, _ in intake.required)
         identity = [
             FORMAT,
             [(file.name, contents[file.name].sha256) for file in unit.files],
             asdict(unit.part) if unit.part else None,
             intake.source.model_dump(mode="json", exclude={"path"}),
-            [intake.required, intake.everything, intake.label],
+            [named, intake.label],
             [repr(column) for column in intake.layout.features],
             [repr(intake.layout.label), intake.layout.carried, intake.layout.key],
             sorted(intake.layout.nullable),
             [intake.sample, intake.sample_key, repr(intake.image)],
-            {name: repr(t) for name, t in intake.treatments.items() if t != Treatment()},
+            {name: repr(treatment) for name, treatment in intake.treatments.items()},
         ]
         canonical = json.dumps(identity, sort_keys=True).encode()
         return f"{hashlib.sha256(canonical).hexdigest()[:32]}.arrow"

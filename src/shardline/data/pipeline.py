@@ -303,7 +303,11 @@ class Pipeline:
             label=self._data.label.name,
             sample=self._data.sample,
             sample_key=self._data.split.key if self._data.split else None,
-            treatments=raw_treatments(self._data),
+            treatments={
+                name: each
+                for name, each in raw_treatments(self._data).items()
+                if each.text or each.null_values or each.map or each.drop_missing
+            },
             scratch=self._parked,
         )
 

@@ -99,25 +99,13 @@ def prepare_dataset(
         if rows.quarantine.count:
             for key, data in rows.quarantine.parts():
                 store.write(f"{folder}/{key}", data)
-    manifest = DatasetManifest(
-        name=spec.name,
-        version=version,
-        created_unix_s=clock(),
-        columns=rows.schema,
-        splits=splits,
-        split_rule=spec.data.split,
-        boundaries=rows.boundaries,
-        cleaning=rows.cleaning,
-        statistics=column_statistics(sketches["train"], [c.name for c in rows.schema.features]),
-        statistics_file=_write_statistics(sketches, rows.schema.label, store, folder),
-        source=SourceRecord(
-            format=spec.data.source.format,
-            path=origin.uri,
-            num_files=origin.num_files,
-            fingerprint=origin.fingerprint,
-        ),
-        counts=_counts(rows, splits),
-    )
+    record = _write_statistics(sketches, rows.schema.label, store, folder)
+    described = {
+        "created_unix_s": clock(),
+        "statistics": column_statistics(sketches["train"], [c.name for c in rows.schema.features]),
+        "statistics_file": record,
+    }
+    manifest = _manifest(spec, version, origin, rows, splits).model_copy(update=described)
     # Lost to a twin: its marker describes the very shards that were written here.
     commit_marker(store, f"{folder}/{MARKER_NAME}", manifest)
     if pieces is not None:
@@ -134,6 +122,30 @@ def version_of(source_fingerprint: str, data: DataSpec, size: ShardSize) -> str:
     identity = {"source": source_fingerprint, "data": section, "layout": layout}
     canonical = json.dumps(identity, sort_keys=True).encode()
     return hashlib.sha256(canonical).hexdigest()[:VERSION_DIGITS]
+
+
+def _manifest(
+    spec: Spec, version: str, origin: Origin, rows: Rows, splits: dict[SplitName, Split]
+) -> DatasetManifest:
+    """All but the time and the statistics."""
+    return DatasetManifest(
+        name=spec.name,
+        version=version,
+        created_unix_s=0,
+        columns=rows.schema,
+        splits=splits,
+        split_rule=spec.data.split,
+        boundaries=rows.boundaries,
+        cleaning=rows.cleaning,
+        statistics={},
+        source=SourceRecord(
+            format=spec.data.source.format,
+            path=origin.uri,
+            num_files=origin.num_files,
+            fingerprint=origin.fingerprint,
+        ),
+        counts=_counts(rows, splits),
+    )
 
 
 def _reuses(spec: Spec, origin: Origin) -> bool:
@@ -161,6 +173,7 @@ def _counts(rows: Rows, splits: dict[SplitName, Split]) -> Counts:
         rows_read=rows.num_read,
         rows_kept=kept,
         rows_quarantined=rows.quarantine.count,
+        quarantined_by_rule=dict(sorted(rows.quarantine.by_rule.items())),
         rows_sampled_out=rows.num_sampled_out,
     )
     if counts.rows_read != counts.rows_kept + counts.rows_quarantined:
