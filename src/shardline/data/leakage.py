@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from shardline.data.cleaning.duplicates import repeated_positions
+
 UInt64s = np.ndarray[Any, np.dtype[np.uint64]]
 Int64s = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -26,11 +28,13 @@ def leak(hashes: UInt64s, sides: "np.ndarray[Any, np.dtype[np.int8]]") -> tuple[
 
 def _later(hashes: UInt64s, sides: "np.ndarray[Any, np.dtype[np.int8]]") -> tuple[Int64s, Int64s]:
     """Positions of leaked rows, ascending, and for each a row of the earliest split that has it."""
-    order = np.lexsort((sides, hashes))
-    starts = np.flatnonzero(np.diff(hashes[order], prepend=np.uint64(0)) != 0)
-    starts = np.unique(np.append(0, starts)) if len(order) else starts
-    lengths = np.diff(np.append(starts, len(order)))
-    first = np.repeat(order[starts], lengths)
+    places = repeated_positions(hashes)
+    if not len(places):
+        return places, places
+    order = places[np.lexsort((sides[places], hashes[places]))]
+    is_first = np.append(True, hashes[order[1:]] != hashes[order[:-1]])
+    starts = np.flatnonzero(is_first)
+    first = np.repeat(order[starts], np.diff(np.append(starts, len(order))))
     is_later = sides[order] != sides[first]
-    places = np.argsort(order[is_later], kind="stable")
-    return order[is_later][places], first[is_later][places]
+    ascending = np.argsort(order[is_later], kind="stable")
+    return order[is_later][ascending], first[is_later][ascending]

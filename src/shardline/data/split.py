@@ -100,6 +100,8 @@ class SplitTally:
             rows = np.intersect1d(sample.wanted(order), np.flatnonzero(times.readable))
             sample.add(order[rows], {"ordinal": times.ordinals[rows].astype(np.float64)})
             self._counts[kind] += int(times.readable.sum())
+            if times.readable.all():
+                break  # nothing is left that could be of the other kind
 
     def merge(self, other: "SplitTally") -> None:
         """Take in what another tally saw."""

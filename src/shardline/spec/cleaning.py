@@ -26,7 +26,11 @@ def _plain_keys(value: Any) -> Any:
     return {str(key): target for key, target in value.items()}
 
 
-Texts = Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(_listed)]
+Texts = Annotated[
+    tuple[str, ...],
+    Field(strict=False),
+    BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...]),
+]
 Scalar = str | bool | int | float
 Mapped = Annotated[dict[str, str | int | float], BeforeValidator(_plain_keys), Field(min_length=1)]
 

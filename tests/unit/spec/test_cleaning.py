@@ -5,7 +5,7 @@ from datetime import date, datetime
 import pytest
 
 from shardline.errors import SpecError
-from shardline.spec import check_spec
+from shardline.spec import check_spec, json_schema
 
 FRACTIONS = {"train": 0.8, "test": 0.2}
 
@@ -125,3 +125,14 @@ def test_cleaning_of_a_key_or_kept_column_is_accepted():
         split={"by": "group", "key": "who", "fractions": FRACTIONS},
         cleaning={name: {"text": {"strip": True}} for name in ("x", "y", "note", "id", "who")},
     )  # fmt: skip
+
+
+def test_schema_of_cleaning_names_its_ways_and_takes_short_forms():
+    definitions = json_schema()["$defs"]
+    key = definitions["DuplicatesRule"]["properties"]["key"]
+    assert {form["type"] for form in key["anyOf"]} == {"string", "array"}
+    ways = definitions["ColumnCleaning"]["properties"]["outliers"]["anyOf"][0]
+    assert set(ways["discriminator"]["mapping"]) == {"quantile", "zscore", "iqr", "bounds"}
+    assert {"sample", "cleaning", "duplicates", "split"} <= set(
+        definitions["DataSpec"]["properties"]
+    )

@@ -18,10 +18,18 @@ def duplicate_positions(keys: UInt64s, contents: UInt64s) -> "np.ndarray[Any, np
         keys: Hash of each row's key.
         contents: Hash of each row's whole content.
     """
-    order = np.lexsort((contents, keys))
-    repeated = np.zeros(len(keys), dtype=bool)
-    repeated[order[1:]] = keys[order[1:]] == keys[order[:-1]]
-    return np.flatnonzero(repeated)
+    places = repeated_positions(keys)
+    order = places[np.lexsort((contents[places], keys[places]))]
+    is_later = np.append(False, keys[order[1:]] == keys[order[:-1]])[: len(order)]
+    return np.sort(order[is_later])
+
+
+def repeated_positions(hashes: UInt64s) -> "np.ndarray[Any, np.dtype[np.int64]]":
+    """Positions of all rows whose hash occurs more than once, ascending."""
+    # Sorting values alone takes a fifth of ordering rows, and few of them repeat.
+    ascending = np.sort(hashes)
+    repeated = np.unique(ascending[1:][ascending[1:] == ascending[:-1]])
+    return np.flatnonzero(np.isin(hashes, repeated)) if len(repeated) else np.empty(0, np.int64)
 
 
 def has_key(keys: pa.Table) -> "np.ndarray[Any, np.dtype[np.bool_]]":

@@ -13,6 +13,8 @@ from shardline.spec.cleaning import MissingRule
 
 def summary(values):
     numbers = np.sort(np.asarray(values, np.float64))
+    if np.isinf(numbers).any():
+        return Summary(len(numbers), np.inf, np.inf, None, numbers)
     found, counts = np.unique(numbers, return_counts=True)
     return Summary(
         count=len(numbers),
