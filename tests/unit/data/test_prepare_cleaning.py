@@ -109,6 +109,7 @@ def test_prepare_rows_without_a_key_are_no_duplicates_of_each_other(tmp_path):
     spec = spec_for(tmp_path, "csv", "raw.csv", duplicates={"key": "id"})
     result = prepare(spec)
     assert (result.rows_kept, result.rows_quarantined) == (3, 1)
+    assert manifest_of(spec, result).counts.quarantined_by_rule == {"duplicate": 1}
     assert quarantined(spec, result)[0]["reason"] == (
         "repeats the key id of another row, which is kept"
     )
