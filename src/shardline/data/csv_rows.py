@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -93,6 +93,8 @@ class _Records:
         """Batches of about one block each."""
         ahead: pa.Table | None = None
         for table in self._tables(text, delimiter, has_header=has_header):
+            if not table.num_rows:
+                continue
             if ahead is not None:
                 yield self._batch(ahead, text)
             ahead = table
@@ -167,10 +169,14 @@ class _Records:
     def _without_ending(self, table: pa.Table) -> pa.Table:
         """The last rows less the sentinel, or less the row whose open quote has swallowed it."""
         final = table.slice(table.num_rows - 1).to_pylist()[0]
-        if set(final.values()) != {SENTINEL}:
-            rows = _next_numbers(self._last, table.num_rows, [r.row for r in self._skipped])
-            reason = "opens a quote that is never closed"
-            self._skipped.append(Rejected(reason, self._file.name, int(rows[-1])))
+        if set(final.values()) == {SENTINEL}:
+            return table.slice(0, table.num_rows - 1)
+        reason = "opens a quote that is never closed"
+        rows = _next_numbers(self._last, table.num_rows, [r.row for r in self._skipped])
+        if self._skipped and self._skipped[-1].row > rows[-1]:
+            self._skipped[-1] = replace(self._skipped[-1], reason=reason)
+            return table
+        self._skipped.append(Rejected(reason, self._file.name, int(rows[-1])))
         return table.slice(0, table.num_rows - 1)
 
 
@@ -230,7 +236,7 @@ def _header(files: SourceFiles, file: SourceFile, delimiter: str) -> tuple[str, 
             head += more
         if not head.strip():
             return ()
-        whole = head[: head.rfind(b"\n") + 1] or head
+        whole = head[: head.rfind(b"\n") + 1] or head + b"\n"
         read = pa.csv.ReadOptions(use_threads=False, block_size=len(whole) + 1)
         parse = pa.csv.ParseOptions(
             delimiter=delimiter, newlines_in_values=True, invalid_row_handler=lambda _: "skip"
