@@ -57,8 +57,18 @@ class ColumnSketch:
         self.lengths = Moments()
         """Characters of texts, elements of lists, bytes of images."""
         self.distinct = DistinctCount()
+        """Of texts, and of numbers of which there are too many to count."""
         self.numbers = NumberCounts()
         self.texts = TextCounts()
+
+    @property
+    def num_distinct(self) -> tuple[int, bool]:
+        """How many different values there are, and whether that is exact."""
+        if self.kind == "text":
+            exact = self.texts.complete
+            return self.texts.num_held if exact else self.distinct.estimate, exact
+        exact = self.numbers.complete
+        return len(self.numbers.values) if exact else self.distinct.estimate, exact
 
     def add(self, column: Filled) -> None:
         """Add the values of some rows."""
@@ -74,8 +84,12 @@ class ColumnSketch:
         self.not_finite += other.not_finite
         self.moments.merge(other.moments)
         self.lengths.merge(other.lengths)
-        self.distinct.merge(other.distinct)
+        counted = (self.numbers.values, other.numbers.values)
         self.numbers.merge(other.numbers)
+        self.distinct.merge(other.distinct)
+        if not self.numbers.complete:
+            for values in counted:
+                self.distinct.add(values)
         self.texts.merge(other.texts)
 
     def dump(self) -> dict[str, Any]:
@@ -84,9 +98,9 @@ class ColumnSketch:
         return counts | {
             "moments": asdict(self.moments),
             "lengths": asdict(self.lengths),
-            "distinct": [base64.b85encode(part).decode() for part in self.distinct.dump()],
+            "distinct": base64.b64encode(self.distinct.dump()).decode(),
             "numbers": self.numbers.dump(),
-            "texts": base64.b85encode(self.texts.dump()).decode(),
+            "texts": base64.b64encode(self.texts.dump()).decode(),
         }
 
     @classmethod
@@ -97,17 +111,19 @@ class ColumnSketch:
         loaded.not_finite = data["not_finite"]
         loaded.moments = Moments(**data["moments"])
         loaded.lengths = Moments(**data["lengths"])
-        whole, part = map(base64.b85decode, data["distinct"])
-        loaded.distinct = DistinctCount.load((whole, part))
+        loaded.distinct = DistinctCount.load(base64.b64decode(data["distinct"]))
         loaded.numbers = NumberCounts.load(data["numbers"])
-        loaded.texts = TextCounts.load(base64.b85decode(data["texts"]))
+        loaded.texts = TextCounts.load(base64.b64decode(data["texts"]))
         return loaded
 
     def _add_numbers(self, values: Any) -> None:
         finite = self._finite(numbers_of(values))
         self.moments.add(finite)
-        self.distinct.add(finite)
+        counted = self.numbers.values
         self.numbers.add(finite)
+        if not self.numbers.complete:
+            self.distinct.add(counted)
+            self.distinct.add(finite)
 
     def _add_texts(self, values: Any) -> None:
         if is_nested(values.type):

@@ -98,7 +98,7 @@ def _profile(column: ColumnSummary, table: TableSketch) -> ColumnProfile:
 
 def _distinct(column: ColumnSummary, whole: bool) -> tuple[int, bool]:
     """How many different values, and whether that is exact: a sample of all rows knows best."""
-    estimate, exact = column.sketch.distinct.estimate
+    estimate, exact = column.sketch.num_distinct
     if exact or not whole:
         return min(estimate, column.sketch.rows), exact
     values = column.series.get("value", column.series.get("code", np.empty(0)))

@@ -44,7 +44,7 @@ class ColumnSummary:
     def mode(self) -> str | int | float | None:
         """The most frequent value, of several the smallest; None if none is frequent.
 
-        Exact for up to 49 thousand different texts and 1,024 different numbers; beyond, that of
+        Exact for up to 49 thousand different texts and 2,048 different numbers; beyond, that of
         the sample.
         """
         ranked = self.ranked()

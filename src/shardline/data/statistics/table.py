@@ -16,9 +16,8 @@ from shardline.data.statistics.row_sample import (
 )
 from shardline.data.statistics.values import filled
 
-# Statistics are computed in float64; pieces keep that from multiplying a table by eight.
+# One column of so many rows is in work at a time.
 PIECE_ROWS = 65_536
-PIECE_BYTES = 8 << 20
 STATE = b"shardline.columns"
 SCHEMA = b"shardline.schema"
 SAMPLE = b"shardline.sample"
@@ -59,10 +58,8 @@ class TableSketch:
             first_row: Number of its first row. No two rows of all that will be merged may have one
                 number; which rows are sampled depends on these numbers alone.
         """
-        rows = PIECE_BYTES * table.num_rows // max(1, table.nbytes)
-        rows = max(1, min(PIECE_ROWS, rows))
-        for start in range(0, table.num_rows, rows):
-            self._add_piece(table.slice(start, rows), first_row + start)
+        for start in range(0, table.num_rows, PIECE_ROWS):
+            self._add_piece(table.slice(start, PIECE_ROWS), first_row + start)
 
     def merge(self, other: "TableSketch") -> None:
         """Add all that another sketch of the same schema has seen."""

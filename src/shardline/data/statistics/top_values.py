@@ -1,5 +1,6 @@
 """Which values are frequent: exact while there are few, a frequent-items sketch for texts."""
 
+import hashlib
 from collections import deque
 from typing import Any
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 # Numbers with more different values have a distribution rather than frequent values.
-MAX_NUMBERS = 1024
+MAX_NUMBERS = 2048
 FIRST = 2 * MAX_NUMBERS
 # Exact up to three quarters of it, about 49 thousand texts; beyond, rare ones are dropped: the
 # vocabulary lies in the manifest, which everyone reads, and a free text must not make it huge.
@@ -25,7 +26,8 @@ class NumberCounts:
     """Every value and its count, until there are too many values."""
 
     def __init__(self, values: Any = None, counts: Any = None) -> None:
-        self._values = np.empty(0) if values is None else values
+        self.values = np.empty(0) if values is None else values
+        """The different values, ascending; none when there were too many."""
         self._counts = np.empty(0, np.int64) if counts is None else counts
         self.complete = True
         """False when there were too many values; then none is known."""
@@ -33,7 +35,7 @@ class NumberCounts:
     @property
     def integral(self) -> bool:
         """Whether the values counted are whole numbers by type."""
-        return self._values.dtype.kind in "iu"
+        return self.values.dtype.kind in "iu"
 
     def add(self, values: "np.ndarray[Any, Any]") -> None:
         """Count finite numbers, always of one dtype."""
@@ -48,17 +50,17 @@ class NumberCounts:
     def merge(self, other: "NumberCounts") -> None:
         """Add the counts of further numbers."""
         self.complete = self.complete and other.complete
-        self._put(other._values, other._counts)
+        self._put(other.values, other._counts)
 
     def ranked(self) -> Ranked:
         """All values; none if there were too many."""
-        order = np.lexsort((self._values, -self._counts))
-        return list(zip(self._values[order].tolist(), self._counts[order].tolist(), strict=True))
+        order = np.lexsort((self.values, -self._counts))
+        return list(zip(self.values[order].tolist(), self._counts[order].tolist(), strict=True))
 
     def dump(self) -> dict[str, Any]:
         """For `load`."""
-        kept = {"values": self._values.tolist(), "counts": self._counts.tolist()}
-        return kept | {"dtype": self._values.dtype.str, "complete": self.complete}
+        kept = {"values": self.values.tolist(), "counts": self._counts.tolist()}
+        return kept | {"dtype": self.values.dtype.str, "complete": self.complete}
 
     @classmethod
     def load(cls, data: dict[str, Any]) -> "NumberCounts":
@@ -68,17 +70,17 @@ class NumberCounts:
         return loaded
 
     def _put(self, values: Any, counts: Any) -> None:
-        if not len(self._values):
-            self._values = self._values.astype(values.dtype)
-        together = np.concatenate([self._values, values])
+        if not len(self.values):
+            self.values = self.values.astype(values.dtype)
+        together = np.concatenate([self.values, values])
         distinct, place = np.unique(together, return_inverse=True)
         self.complete = self.complete and len(distinct) <= MAX_NUMBERS
         if not self.complete:
-            self._values, self._counts = self._values[:0], self._counts[:0]
+            self.values, self._counts = self.values[:0], self._counts[:0]
             return
         totals = np.zeros(len(distinct), np.int64)
         np.add.at(totals, place, np.concatenate([self._counts, counts]))
-        self._values, self._counts = distinct, totals
+        self.values, self._counts = distinct, totals
 
 
 class TextCounts:
@@ -92,6 +94,12 @@ class TextCounts:
         """Whether every count is exact and no text is missing."""
         # The bounds of any text, counted or not, are as far apart as the sketch may err.
         return bool(self._sketch.get_upper_bound("") == self._sketch.get_lower_bound(""))
+
+    @property
+    def num_held(self) -> int:
+        """Different texts that are counted now."""
+        number: int = self._sketch.num_active_items
+        return number
 
     def add(self, texts: Any, counts: "np.ndarray[Any, np.dtype[np.int64]]") -> None:
         """Count texts.
@@ -139,7 +147,8 @@ class TextCounts:
 
 def shortened(text: str) -> str:
     """How a long text is counted and shown."""
-    return f"{text[:MAX_CHARACTERS]}… ({len(text)} characters)"
+    digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+    return f"{text[:MAX_CHARACTERS]}… ({len(text)} characters, {digest})"
 
 
 def _most_frequent(item: tuple[str, int]) -> tuple[int, str]:
