@@ -84,7 +84,8 @@ class Filled:
 def filled(array: Any) -> Filled:
     """Separate values from nulls; dictionaries keep being dictionaries."""
     if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
+        # A single chunk is taken as it is: joining would copy it.
+        array = array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()
     if not array.null_count:
         return Filled(array, None, 0)
     mask = array.is_valid().to_numpy(zero_copy_only=False)
