@@ -53,6 +53,11 @@ class Origin:
         return len(self.files.files) + len(self.images.files if self.images else ())
 
     @property
+    def num_bytes(self) -> int:
+        """Size of all files, tables of labels aside."""
+        return sum(file.size for file in (self.images or self.files).files)
+
+    @property
     def fingerprint(self) -> str:
         """Sha256 over every file's relative name and content."""
         if self.image_contents is None:

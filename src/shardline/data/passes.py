@@ -4,13 +4,32 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Protocol, TypeVar
+
+from shardline.cluster.tasks import map_on_workers, num_nodes
 
 Input = TypeVar("Input")
 Result = TypeVar("Result")
 
-Map = Callable[[Callable[[Input], Result], Sequence[Input]], Iterator[Result]]
-"""Applies a function to every input and yields the results in the inputs' order."""
+# Less is read here before the first task of a cluster has started.
+MIN_CLUSTER_BYTES = 256 << 20
+
+
+class Map(Protocol):
+    """Applies a function to every input and yields the results in the inputs' order."""
+
+    def __call__(
+        self, function: Callable[[Input], Result], inputs: Sequence[Input]
+    ) -> Iterator[Result]:
+        """Results, errors as the function raised them."""
+
+
+def choose_map(num_bytes: int) -> Map:
+    """Where so many bytes of a source are worked on.
+
+    On the cluster that this process is connected to, if there is one and enough to do.
+    """
+    return map_on_workers if num_bytes >= MIN_CLUSTER_BYTES and num_nodes() else map_in_threads
 
 
 def map_in_threads(

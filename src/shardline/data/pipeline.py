@@ -28,7 +28,7 @@ from shardline.data.layout import (
 )
 from shardline.data.manifest import Split
 from shardline.data.origin import Origin
-from shardline.data.passes import map_in_threads
+from shardline.data.passes import choose_map
 from shardline.data.pieces import Pieces
 from shardline.data.quarantine import QuarantineLog
 from shardline.data.rows import RowLayout
@@ -84,6 +84,7 @@ class Pipeline:
         folder: On local disk, empty; the caller removes it.
         progress: Told the rows read so far.
         pieces: What was read before; None reads everything and keeps nothing.
+        scratch: Where rows are parked, when tasks on other machines cannot reach the folder.
     """
 
     def __init__(
@@ -94,12 +95,14 @@ class Pipeline:
         folder: Path,
         progress: Progress,
         pieces: Pieces | None = None,
+        scratch: Scratch | None = None,
     ) -> None:
         self._origin = origin
         self._data = _carrying_files(data, origin)
         self._folder = folder
         self._progress = progress
-        self._scratch = Scratch(Store(f"file://{folder}"))
+        self._map = choose_map(origin.num_bytes)
+        self._scratch = scratch or Scratch(Store(f"file://{folder}"))
         self._kept = pieces
         self._parked = pieces.scratch if pieces else self._scratch
         self._units = origin.units()
@@ -128,7 +131,7 @@ class Pipeline:
             scratch=self._scratch,
             keeps_pieces=self._kept is not None,
         )
-        dealt = list(map_in_threads(partial(deal_piece, dealing), pieces))
+        dealt = list(self._map(partial(deal_piece, dealing), pieces))
         touched = Touched()
         for before in taken:
             touched.update(before.touched)
@@ -176,7 +179,7 @@ class Pipeline:
         for name in self._splits:
             plans = plan_shards(rows.runs, name, rows_per_shard=size.rows_per_shard(row_bytes))
             shards = []
-            for written in map_in_threads(partial(write_shard, writing), plans):
+            for written in self._map(partial(write_shard, writing), plans):
                 shards.append(written.shard)
                 if name in sketches:
                     sketches[name].merge(written.sketch)
@@ -264,7 +267,7 @@ class Pipeline:
         """Every unit, read or found."""
         if self._kept is None:
             names = [f"pieces/{number:06d}.arrow" for number in range(len(self._units))]
-            yield from map_in_threads(
+            yield from self._map(
                 partial(take_in, intake), list(zip(names, self._units, strict=True))
             )
             return
@@ -275,7 +278,7 @@ class Pipeline:
             for name, unit in zip(names, self._units, strict=True)
             if found[name] is None
         ]
-        read = map_in_threads(partial(take_in, intake), missing)
+        read = self._map(partial(take_in, intake), missing)
         for name in names:
             known = found[name]
             if known is None:

@@ -2,11 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from shardline.cluster.tasks import num_nodes
 from shardline.data.manifest import (
     MARKER_NAME,
     Counts,
@@ -21,6 +24,7 @@ from shardline.data.pieces import Pieces
 from shardline.data.pipeline import Pipeline, Rows
 from shardline.data.quarantine import QUARANTINE_KEY
 from shardline.data.schema import Label
+from shardline.data.scratch import Scratch
 from shardline.data.shards import ShardSize
 from shardline.data.statistics.describe import describe
 from shardline.data.statistics.document import dump_statistics
@@ -91,11 +95,17 @@ def prepare_dataset(
         if committed is not None:
             return _result(store, committed, reused=True)
         pieces = Pieces(store, spec.name, origin.uri) if _reuses(spec, origin) else None
-        pipeline = Pipeline(
-            origin, spec.data, folder=_made(scratch, "rows"), progress=progress, pieces=pieces
-        )
-        rows = pipeline.rows()
-        splits, sketches = pipeline.written(rows, store=store, folder=folder, size=size)
+        with _shared_scratch(store, spec) as shared:
+            pipeline = Pipeline(
+                origin,
+                spec.data,
+                folder=_made(scratch, "rows"),
+                progress=progress,
+                pieces=pieces,
+                scratch=shared,
+            )
+            rows = pipeline.rows()
+            splits, sketches = pipeline.written(rows, store=store, folder=folder, size=size)
         if rows.quarantine.count:
             for key, data in rows.quarantine.parts():
                 store.write(f"{folder}/{key}", data)
@@ -138,12 +148,7 @@ def _manifest(
         boundaries=rows.boundaries,
         cleaning=rows.cleaning,
         statistics={},
-        source=SourceRecord(
-            format=spec.data.source.format,
-            path=origin.uri,
-            num_files=origin.num_files,
-            fingerprint=origin.fingerprint,
-        ),
+        source=_source_record(origin, spec.data),
         counts=_counts(rows, splits),
     )
 
@@ -152,10 +157,32 @@ def _reuses(spec: Spec, origin: Origin) -> bool:
     return spec.data.reuse and origin.grows and spec.data.source.format != "python"
 
 
+@contextmanager
+def _shared_scratch(store: Store, spec: Spec) -> Iterator[Scratch | None]:
+    """A place in the store for parked rows, if tasks may run on other machines than this."""
+    if num_nodes() < 2:
+        yield None
+        return
+    folder = f"scratch/{spec.name}-{secrets.token_hex(8)}/"
+    try:
+        yield Scratch(store, folder)
+    finally:
+        store.delete_folder(folder)
+
+
 def _made(scratch: str, name: str) -> Path:
     folder = Path(scratch, name)
     folder.mkdir()
     return folder
+
+
+def _source_record(origin: Origin, data: DataSpec) -> SourceRecord:
+    return SourceRecord(
+        format=data.source.format,
+        path=origin.uri,
+        num_files=origin.num_files,
+        fingerprint=origin.fingerprint,
+    )
 
 
 def _write_statistics(

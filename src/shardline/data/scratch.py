@@ -28,7 +28,8 @@ class Scratch:
         options = pa.ipc.IpcWriteOptions(compression=self.compression)
         filesystem, root = self.store.filesystem()
         path = f"{root}/{self.folder}{name}"
-        filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+        if self.store.uri.startswith("file://"):  # On S3 that would leave an empty object.
+            filesystem.create_dir(path.rpartition("/")[0], recursive=True)
         with filesystem.open_output_stream(path) as stream:
             for table in batches:
                 writer = writer or pa.ipc.new_file(stream, table.schema, options=options)
