@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from shardline.data.cache import open_cache
-from shardline.data.feed import Feed
+from shardline.data.feed import Feed, reading_threads
 from shardline.data.forms import fits_cache, split_order
 from shardline.data.manifest import DatasetManifest, Shard, Split
 from shardline.data.order import Rows
@@ -96,7 +96,8 @@ def open_feed(
     if fits_cache(dataset, split, train):
         rows = order.worker_range(*share)
         groups.cache = open_cache(train.cache, dataset.split(split), groups.layout, rows=rows)
-    return Feed(groups, order, order.worker_lanes(*share))
+    threads = reading_threads(is_local=store.uri.startswith("file://"))
+    return Feed(groups, order, order.worker_lanes(*share), threads)
 
 
 def epoch_batches(feed: Feed, epoch: int) -> Iterator[Batch]:

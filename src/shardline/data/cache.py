@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from shardline.data.cache_folder import Entry, cache_root, open_entry, unwritable
 from shardline.data.manifest import Split
-from shardline.data.packing import Array, Block, Layout, Packed
+from shardline.data.packing import Array, Block, Layout, Packed, gathered
 from shardline.spec.train import CacheSpec
 
 FORMAT = 1
@@ -100,7 +100,7 @@ class RowCache:
     def take(self, rows: Array) -> Packed:
         """Rows by their number in the split; their row groups must be there."""
         return tuple(
-            self._strings(array.take(rows, axis=0)) if block.is_text else array.take(rows, axis=0)
+            self._strings(array.take(rows, axis=0)) if block.is_text else gathered(array, rows)
             for block, array in zip(self._layout.blocks, self._blocks, strict=True)
         )
 

@@ -1,11 +1,14 @@
 """Keyed permutations of any size: no memory, any position in O(1), the same on every machine."""
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 UInt64s = NDArray[np.uint64]
+Halves = NDArray[Any]
+"""Of uint32 or uint64, whichever holds the values."""
 
 # An even number brings the halves of an unbalanced network back to their places.
 FEISTEL_ROUNDS = 6
@@ -39,10 +42,13 @@ def permuted_each(positions: UInt64s, *, sizes: UInt64s, keys: UInt64s) -> UInt6
     Returns:
         uint64 [permutations, n].
     """
-    bits = np.array([max(2, int(size - 1).bit_length()) for size in sizes], np.uint64)
+    bits = np.array([max(2, int(size - 1).bit_length()) for size in sizes])
+    # Halves of 16 bits, mixed in 32: a third of the time.
+    kind = np.uint32 if bits.max() <= 32 else np.uint64
+    bits, keys = bits.astype(kind), keys.astype(kind)
     if (bits == bits[0]).all():
-        bits = bits[:1]  # the common case, and twice as fast
-    grid = np.repeat(positions[np.newaxis], len(sizes), axis=0)
+        bits = bits[:1]
+    grid = np.repeat(positions.astype(kind)[np.newaxis], len(sizes), axis=0)
     values = _feistel(grid, bits[:, np.newaxis], keys[:, :, np.newaxis])
     which, place = np.nonzero(values >= sizes[:, np.newaxis])
     while which.size:
@@ -51,7 +57,7 @@ def permuted_each(positions: UInt64s, *, sizes: UInt64s, keys: UInt64s) -> UInt6
         values[which, place] = walked
         outside = walked >= sizes[which]
         which, place = which[outside], place[outside]
-    return values
+    return values.astype(np.uint64)
 
 
 def round_keys(*parts: int) -> UInt64s:
@@ -67,21 +73,37 @@ def keys_by_lane(seed: int, epoch: int, num_lanes: int) -> UInt64s:
     return np.stack(keys, axis=1)
 
 
-def _feistel(values: UInt64s, bits: UInt64s, keys: UInt64s) -> UInt64s:
-    one = np.uint64(1)
-    high_bits, low_bits = bits // np.uint64(2), bits - bits // np.uint64(2)
+def _feistel(values: Halves, bits: Halves, keys: Halves) -> Halves:
+    one = values.dtype.type(1)
+    high_bits = bits // values.dtype.type(2)
+    low_bits = bits - high_bits
     for key in keys:
         low = values & ((one << low_bits) - one)
-        high = values >> low_bits
-        high ^= _mixed(low, key) & ((one << high_bits) - one)
-        values = (low << high_bits) | high
+        mixed = _mixed32(low + key) if values.dtype == np.uint32 else _mixed64(low + key)
+        mixed ^= values >> low_bits
+        mixed &= (one << high_bits) - one
+        low <<= high_bits
+        low |= mixed
+        values = low
         high_bits, low_bits = low_bits, high_bits
     return values
 
 
-def _mixed(values: UInt64s, key: UInt64s) -> UInt64s:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), keyed."""
-    mixed = values + key
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+def _mixed32(values: Halves) -> Halves:
+    """The finaliser of MurmurHash3, in place."""
+    values ^= values >> np.uint32(16)
+    values *= np.uint32(0x85EBCA6B)
+    values ^= values >> np.uint32(13)
+    values *= np.uint32(0xC2B2AE35)
+    values ^= values >> np.uint32(16)
+    return values
+
+
+def _mixed64(values: Halves) -> Halves:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), in place."""
+    values ^= values >> np.uint64(30)
+    values *= np.uint64(0xBF58476D1CE4E5B9)
+    values ^= values >> np.uint64(27)
+    values *= np.uint64(0x94D049BB133111EB)
+    values ^= values >> np.uint64(31)
+    return values

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
@@ -69,7 +70,8 @@ class OpenShards:
         self._store = store
         self._manifest = manifest
         self._columns = _known_columns(manifest, columns)
-        self._opened: OrderedDict[str, tuple[Any, Any]] = OrderedDict()
+        self._is_local = store.uri.startswith("file://")
+        self._opened: OrderedDict[str, _OpenShard] = OrderedDict()
         self._lock = Lock()
 
     def row_group(self, shard: Shard, group: int) -> pa.Table:
@@ -80,22 +82,31 @@ class OpenShards:
             StoreUnavailableError: The store did not answer, retries included.
         """
         try:
-            file, metadata = self._open(shard)
-            parquet = pq.ParquetFile(
-                file,
-                metadata=metadata,
-                pre_buffer=not self._store.uri.startswith("file://"),
-                page_checksum_verification=True,
-            )
-            return parquet.read_row_group(group, columns=self._columns, use_threads=False)
+            opened = self._open(shard)
+            with self._lock:  # one reader serves one thread at a time
+                parquet = opened.idle.pop() if opened.idle else None
+            parquet = parquet or self._reader(opened)
+            columns = None if opened.names == self._columns else self._columns
+            table = parquet.read_row_group(group, columns=columns, use_threads=False)
         except (pa.ArrowException, OSError):
             with self._lock:
                 self._opened.pop(shard.key, None)
             return shard_table(
                 self._store, self._manifest, shard, columns=self._columns, row_groups=[group]
             )
+        if self._is_local:  # others hold what they have buffered
+            opened.idle.append(parquet)
+        return table
 
-    def _open(self, shard: Shard) -> tuple[Any, Any]:
+    def _reader(self, opened: "_OpenShard") -> Any:
+        return pq.ParquetFile(
+            opened.file,
+            metadata=opened.metadata,
+            pre_buffer=not self._is_local,
+            page_checksum_verification=True,
+        )
+
+    def _open(self, shard: Shard) -> "_OpenShard":
         with self._lock:
             found = self._opened.get(shard.key)
             if found is not None:
@@ -103,12 +114,23 @@ class OpenShards:
                 return found
         filesystem, root = self._store.filesystem()
         file = filesystem.open_input_file(f"{root}/{self._manifest.folder}/{shard.key}")
-        opened = file, _checked_metadata(file, shard)
+        metadata = _checked_metadata(file, shard)
+        opened = _OpenShard(file, metadata, metadata.schema.to_arrow_schema().names)
         with self._lock:
             self._opened[shard.key] = opened
             if len(self._opened) > MAX_OPEN_SHARDS:
                 self._opened.popitem(last=False)  # closed when its last reader is done
         return opened
+
+
+@dataclass
+class _OpenShard:
+    """A file, its footer, its columns, and readers of it that nobody uses."""
+
+    file: Any
+    metadata: Any
+    names: list[str]
+    idle: list[Any] = field(default_factory=list)
 
 
 def read_split(

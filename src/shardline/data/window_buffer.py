@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from shardline.data.packing import Layout, Packed
+from shardline.data.packing import Layout, Packed, gathered
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,4 +61,4 @@ class WindowBuffer:
 
     def take(self, indices: Any) -> Packed:
         """A copy of these rows."""
-        return tuple(array.take(indices, axis=0) for array in self._arrays)
+        return tuple(gathered(array, indices) for array in self._arrays)
