@@ -22,7 +22,8 @@ from shardline.terminal import sparkline
 NUM_BARS = 16
 NUM_VALUES = 3
 MAX_VALUE = 20
-MIN_SHARE = 0.01
+# Rarer values are none that a column is known by.
+MIN_SHARE = 0.05
 
 Rows = list[dict[str, Any]]
 
@@ -191,7 +192,7 @@ def _column_row(column: ColumnProfile) -> dict[str, Any]:
     found = column.values or (column.lengths if column.kind != "text" else None)
     histogram = found.histogram if found else None
     frequent = [
-        f"{one_line(str(entry.value))[:MAX_VALUE]} ({entry.count / column.rows:.0%})"
+        f"{_short_value(entry.value)} ({entry.count / column.rows:.0%})"
         for entry in column.top[:NUM_VALUES]
         if entry.count > MIN_SHARE * column.rows
     ]
@@ -208,6 +209,10 @@ def _column_row(column: ColumnProfile) -> dict[str, Any]:
         "histogram": sparkline(histogram.counts, width=NUM_BARS) if histogram else "",
         "most frequent": ", ".join(frequent),
     }
+
+
+def _short_value(value: str | int | float) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else one_line(str(value))[:MAX_VALUE]
 
 
 def _found(read: Callable[[Key], Found], keys: Iterable[Key]) -> list[Found]:
