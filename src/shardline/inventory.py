@@ -10,6 +10,7 @@ from shardline.artifacts.checkpoint import CheckpointManifest, best_checkpoint, 
 from shardline.artifacts.journal import read_journal
 from shardline.artifacts.registry import list_models, model_names, resolve, versions
 from shardline.data.manifest import DatasetManifest, dataset_versions, load_dataset
+from shardline.data.pinned import pinned_columns
 from shardline.data.quarantine_summary import summarise_quarantine
 from shardline.data.statistics.document import ColumnProfile, load_statistics
 from shardline.errors import NotFoundError
@@ -74,6 +75,11 @@ def page(store_uri: str, name: str, version: str | None) -> str:
     manifest = load_dataset(store, name, version)
     statistics = load_statistics(store, manifest)
     return dataset_page(manifest, statistics, summarise_quarantine(store, manifest))
+
+
+def pinned(store_uri: str, name: str, version: str | None) -> str:
+    """The columns of a dataset as a spec declares them."""
+    return pinned_columns(load_dataset(_store(store_uri), name, version).columns)
 
 
 def runs(store_uri: str, name: str | None) -> Rows:

@@ -189,6 +189,8 @@ class Pipeline:
         return splits, sketches
 
     def _check(self, quarantine: QuarantineLog, num_read: int) -> None:
+        if self._data.mismatch == "stop":
+            quarantine.check_none()
         quarantine.check_share(rows_read=num_read, max_share=self._data.max_quarantined)
 
     @property

@@ -68,6 +68,20 @@ class QuarantineLog:
                 size += len(line)
         yield _part_key(number), b"".join(held)
 
+    def check_none(self) -> None:
+        """Refuse a source of which any row cannot be used.
+
+        Raises:
+            DataError: Names the first of them.
+        """
+        if not self.first:
+            return
+        first = self.first[0]
+        raise DataError(
+            f"{first.file} row {first.row}: {first.reason}; mend the source or the spec, or set "
+            f"data.mismatch to quarantine ({self.num_unusable} such rows so far)."
+        )
+
     def check_share(self, *, rows_read: int, max_share: float) -> None:
         """Refuse a source of which too much was set aside.
 

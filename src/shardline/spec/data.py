@@ -140,6 +140,8 @@ class DataSpec(Section):
     """Left out, every row is training data."""
     keep: Columns = ()
     """Further columns carried along in the shards, for joining predictions back."""
+    mismatch: Literal["quarantine", "stop"] = "quarantine"
+    """What follows when a row cannot be used: it is set aside, or it ends `prepare`."""
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Share of rows that may be quarantined before `prepare` refuses the source."""
     reuse: bool = True
