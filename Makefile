@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart check test test-unit cluster-up cluster-down lock clean
+.PHONY: help setup quickstart check test test-unit test-browser cluster-up cluster-down lock clean
 
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ test: setup  ## All tests, the fast ones first
 
 test-unit: setup  ## The tests that need neither Ray nor TensorFlow
 	$(BIN)/pytest -q tests/unit
+
+test-browser: setup  ## Draw a dataset's page in headless Chromium, which must be installed
+	$(BIN)/pytest -q tests/browser
 
 cluster-up: setup  ## A local Ray cluster of NODES=2 nodes, for trying things out
 	@$(BIN)/python cluster/local.py up --nodes $(NODES)

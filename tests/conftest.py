@@ -16,6 +16,14 @@ NUM_CPUS = 4
 _buckets = itertools.count()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def user_cache(tmp_path_factory):
+    """Rows that training keeps are gone with the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def s3_endpoint():
     """A real HTTP server on loopback that speaks S3."""

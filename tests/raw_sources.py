@@ -15,9 +15,8 @@ SPLIT = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 def spec_for(folder: Path, format: str, path: str, *, store: str | None = None, **data):
     """A spec whose relative locations count from `folder`."""
-    source = {"format": format, "path": path}
-    if "delimiter" in data:
-        source["delimiter"] = data.pop("delimiter")
+    options = {name: data.pop(name) for name in ("delimiter", "labels", "params") if name in data}
+    source = {"format": format, "path": path, **options}
     values = {
         "name": "sample",
         "store": store or "store",

@@ -127,7 +127,9 @@ def _write_split(store, folder, split, columns, values, sizes):
     shards = []
     for number, start in enumerate(range(0, table.num_rows, step)):
         sink = io.BytesIO()
-        pq.write_table(table.slice(start, step), sink, row_group_size=rows_per_group)
+        pq.write_table(
+            table.slice(start, step), sink, row_group_size=rows_per_group, write_page_checksum=True
+        )
         data = sink.getvalue()
         metadata = pq.read_metadata(io.BytesIO(data))
         groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))

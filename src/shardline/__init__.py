@@ -1,7 +1,8 @@
 """shardline: train plain Keras 3 models on many workers, freeze them, serve and batch-score them.
 
 The verbs of the line as functions: `load_spec`, then `prepare`, `train`, `evaluate`, `export`,
-`promote`, `score`, `serve`, `run`; `session` lets several share one Ray.
+`promote`, `score`, `serve`, `run`; `session` lets several share one Ray; `batches` gives the rows
+of a dataset to a notebook.
 """
 
 import importlib
@@ -10,6 +11,7 @@ from typing import Any
 _HOMES = {
     "Spec": "shardline.spec",
     "load_spec": "shardline.spec",
+    "batches": "shardline.notebook",
     "session": "shardline.cluster.session",
     **dict.fromkeys(
         (

@@ -263,8 +263,8 @@ def look_around(function: Callable[..., Listing]) -> Callable[..., None]:
     )  # fmt: skip
     @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
     @wraps(function)
-    def command(name: str | None, store_uri: str, as_json: bool) -> None:
-        parts = function(name, store_uri)
+    def command(name: str | None, store_uri: str, as_json: bool, **options: Any) -> None:
+        parts = function(name, store_uri, **options)
         if as_json:
             write_json(parts, sys.stdout)
             return
@@ -274,13 +274,47 @@ def look_around(function: Callable[..., Listing]) -> Callable[..., None]:
     return command
 
 
+def write_text(file: Path, text: str, *, option: str) -> None:
+    """Write a file that an option named, and say so."""
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.UsageError(f"{option} {file} cannot be written: {error.strerror}.") from error
+    click.echo(f"wrote {file}", err=True)
+
+
 @commands.command()
 @look_around
-def datasets(name: str | None, store_uri: str) -> Listing:
-    """List prepared datasets, or the versions of one."""
+@click.option("--version", help="Version whose columns to show; the current one when left out.")
+@click.option(
+    "--html", "page_file", metavar="FILE", type=click.Path(path_type=Path),
+    help="Also write all that is known of the dataset's columns as a page for a browser.",
+)  # fmt: skip
+@click.option(
+    "--pin", "pin_file", metavar="FILE", type=click.Path(path_type=Path),
+    help="Also write the columns as a spec declares them: later data then has to agree.",
+)  # fmt: skip
+def datasets(
+    name: str | None,
+    store_uri: str,
+    version: str | None,
+    page_file: Path | None,
+    pin_file: Path | None,
+) -> Listing:
+    """List prepared datasets, or the versions and columns of one."""
     from shardline import inventory
 
-    return {"datasets": inventory.datasets(store_uri, name)}
+    listed = {"datasets": inventory.datasets(store_uri, name)}
+    if name is None:
+        if version or page_file or pin_file:
+            raise click.UsageError("--version, --html and --pin need the NAME of a dataset.")
+        return listed
+    columns = inventory.columns(store_uri, name, version)
+    if page_file is not None:
+        write_text(page_file, inventory.page(store_uri, name, version), option="--html")
+    if pin_file is not None:
+        write_text(pin_file, inventory.pinned(store_uri, name, version), option="--pin")
+    return listed | ({"columns": columns} if columns else {})
 
 
 @commands.command()

@@ -10,10 +10,21 @@ from shardline.artifacts.checkpoint import CheckpointManifest, best_checkpoint, 
 from shardline.artifacts.journal import read_journal
 from shardline.artifacts.registry import list_models, model_names, resolve, versions
 from shardline.data.manifest import DatasetManifest, dataset_versions, load_dataset
+from shardline.data.pinned import pinned_columns
+from shardline.data.quarantine_summary import summarise_quarantine
+from shardline.data.statistics.document import ColumnProfile, load_statistics
 from shardline.errors import NotFoundError
+from shardline.report import one_line
 from shardline.spec.locations import absolute
 from shardline.spec.train import MonitorSpec
 from shardline.store import Store
+from shardline.terminal import sparkline
+
+NUM_BARS = 16
+NUM_VALUES = 3
+MAX_VALUE = 20
+# Rarer values are none that a column is known by.
+MIN_SHARE = 0.05
 
 Rows = list[dict[str, Any]]
 
@@ -30,6 +41,45 @@ def datasets(store_uri: str, name: str | None) -> Rows:
     found = _found(lambda v: load_dataset(store, name, v), dataset_versions(store, name))
     found = _some(found, f"dataset {name!r}", store)
     return [_dataset_row(manifest) for manifest in sorted(found, key=_created)]
+
+
+def columns(store_uri: str, name: str, version: str | None) -> Rows:
+    """What is known of the columns of a dataset version; empty if nothing was measured."""
+    store = _store(store_uri)
+    manifest = load_dataset(store, name, version)
+    if manifest.statistics_file is None:
+        return []
+    statistics = load_statistics(store, manifest)
+    settled = {entry.feature: entry for entry in statistics.relevance if entry.measurable}
+    notes = {entry.feature: entry.reason for entry in statistics.droppable}
+    notes[statistics.label] = "is the label"
+    return [
+        {
+            **_column_row(column),
+            "settles": settled[column.name].share if column.name in settled else None,
+            "note": notes.get(column.name, ""),
+        }
+        for column in statistics.columns
+    ]
+
+
+def page(store_uri: str, name: str, version: str | None) -> str:
+    """A dataset version as one HTML page.
+
+    Raises:
+        NotFoundError: There is no such dataset, or it was prepared without statistics.
+    """
+    from shardline.data.page.page import dataset_page
+
+    store = _store(store_uri)
+    manifest = load_dataset(store, name, version)
+    statistics = load_statistics(store, manifest)
+    return dataset_page(manifest, statistics, summarise_quarantine(store, manifest))
+
+
+def pinned(store_uri: str, name: str, version: str | None) -> str:
+    """The columns of a dataset as a spec declares them."""
+    return pinned_columns(load_dataset(_store(store_uri), name, version).columns)
 
 
 def runs(store_uri: str, name: str | None) -> Rows:
@@ -141,6 +191,34 @@ def _dataset_row(manifest: DatasetManifest) -> dict[str, Any]:
         "quarantined": manifest.counts.rows_quarantined,
         "splits": " ".join(f"{name}={split.rows}" for name, split in manifest.splits.items()),
     }
+
+
+def _column_row(column: ColumnProfile) -> dict[str, Any]:
+    """Numbers of numeric columns, lengths of lists and images, frequent values where there are."""
+    found = column.values or (column.lengths if column.kind != "text" else None)
+    histogram = found.histogram if found else None
+    frequent = [
+        f"{_short_value(entry.value)} ({entry.count / column.rows:.0%})"
+        for entry in column.top[:NUM_VALUES]
+        if entry.count > MIN_SHARE * column.rows
+    ]
+    return {
+        "column": one_line(column.name),
+        "type": column.type,
+        "missing": column.nulls + column.not_finite,
+        "distinct": column.distinct,
+        "mean": found.mean if found else None,
+        "deviation": found.deviation if found else None,
+        "min": found.min if found else None,
+        "median": found.quantiles.get("0.5") if found else None,
+        "max": found.max if found else None,
+        "histogram": sparkline(histogram.counts, width=NUM_BARS) if histogram else "",
+        "most frequent": ", ".join(frequent),
+    }
+
+
+def _short_value(value: str | int | float) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else one_line(str(value))[:MAX_VALUE]
 
 
 def _found(read: Callable[[Key], Found], keys: Iterable[Key]) -> list[Found]:

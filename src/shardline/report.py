@@ -67,21 +67,46 @@ def write_table(title: str, report: Report) -> None:
 
 
 def write_rows(title: str, items: Sequence[Mapping[str, Any]], store_uri: str) -> None:
-    """A listing as a table with one row per item; of epochs, curves and the last ones."""
+    """A listing as a table with one row per item; of epochs, curves and the last ones.
+
+    Columns of a dataset have too many figures for a terminal's width; the main ones are shown.
+    """
     from shardline.terminal import print_curves, print_rows
 
     if not items:
         sys.stdout.write(f"no {title} in {store_uri}\n")
         return
-    if title != "epochs":
-        print_rows(title, items)
-        return
+    if title == "columns":
+        items = [_column_in_short(item) for item in items]
     names = list(dict.fromkeys(name for item in items for name in item))
     shown = [{name: _in_short(item.get(name)) for name in names} for item in items]
+    if title != "epochs":
+        print_rows(title, shown)
+        return
     print_curves(items, [name for name in names if name not in ("epoch", "seconds")])
     more = len(items) - NUM_EPOCHS_SHOWN
     suffix = f" (the last {NUM_EPOCHS_SHOWN}; --json has all)" if more > 0 else ""
     print_rows(f"{title}{suffix}", shown[-NUM_EPOCHS_SHOWN:])
+
+
+def _column_in_short(item: Mapping[str, Any]) -> dict[str, Any]:
+    values = item["most frequent"]
+    if item["mean"] is not None and not values:
+        mean, deviation, low, high = (
+            "-" if item[name] is None else f"{item[name]:.4g}"
+            for name in ("mean", "deviation", "min", "max")
+        )
+        values = f"{mean} ± {deviation}, {low} to {high}"
+    settles = item["settles"]
+    return {
+        "column": item["column"],
+        "missing": item["missing"],
+        "distinct": item["distinct"],
+        "values": values,
+        "histogram": item["histogram"],
+        "settles": "" if settles is None else f"{settles:.1%}",
+        "note": item["note"],
+    }
 
 
 def _in_short(value: Any) -> str:

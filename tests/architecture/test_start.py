@@ -11,6 +11,7 @@ import shardline
 HEAVY = {"ray", "tensorflow", "keras", "numpy", "pandas", "pyarrow", "boto3", "pydantic", "rich"}
 PUBLIC_NAMES = [
     "Spec",
+    "batches",
     "evaluate",
     "export",
     "load_spec",

@@ -296,6 +296,8 @@ ARCHITECTURES = {
         "vectors",
         {
             "epochs": 12,
+            # At a rate of 1 rounding grows from step to step, by how much depends on the rows.
+            "order": "full",
             "callbacks": [
                 {
                     "name": "ReduceLROnPlateau",

@@ -6,9 +6,11 @@ import pytest
 
 from shardline.data.manifest import ColumnStatistics, Counts, DatasetManifest, SourceRecord
 from shardline.data.schema import Column, Label, Schema
+from shardline.data.treatment import Treatment
 from shardline.errors import ModelError
 from shardline.model.builder import build_model, model_inputs
 from shardline.model.code import collect_code
+from shardline.model.features import Feature
 from shardline.spec import check_spec
 
 DATASET = DatasetManifest(
@@ -65,6 +67,38 @@ def test_build_functional_model_of_some_features_is_taken():
     model = built(build, units=3)
     assert model.output_shape == (None, 3)
     assert [column.name for column in model_inputs(model, DATASET)] == ["age"]
+
+
+def cleaned(dtype, values, **treatment):
+    column = Column(name="x", dtype=dtype, treatment=Treatment(**treatment))
+    feature = Feature(column, None)
+    model = keras.Model(feature.input, feature.cleaned())
+    again = keras.Model.from_config(model.get_config())
+    found = np.asarray(again(np.array(values, dtype)[:, None]))
+    assert found.dtype == dtype
+    return found[:, 0].tolist()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_feature_cleaned_is_clipped_and_filled(dtype):
+    rules = {"low": -1.0, "high": 8.0, "beyond": "clip", "fill": 9.0}
+    assert cleaned(dtype, [-5, 2, 99, np.nan], **rules) == [-1, 2, 8, 9]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64"])
+def test_feature_cleaned_of_whole_numbers_stays_whole(dtype):
+    assert cleaned(dtype, [0, 5, 99], low=2, high=8, beyond="clip", fill=3) == [2, 5, 8]
+
+
+def test_feature_cleaned_leaves_outliers_that_rows_were_set_aside_for():
+    assert cleaned("float32", [-5, 99], low=0.0, high=8.0, beyond="quarantine") == [-5, 99]
+
+
+def test_feature_normalized_is_of_the_cleaned_input():
+    column = Column(name="x", dtype="float32", treatment=Treatment(fill=40.0))
+    feature = Feature(column, ColumnStatistics(count=9, nulls=0, mean=40.0, variance=100.0))
+    model = keras.Model(feature.input, feature.normalized())
+    assert np.asarray(model(np.array([[np.nan], [60.0]], "float32"))).tolist() == [[0.0], [2.0]]
 
 
 def test_build_same_seed_gives_the_same_weights():

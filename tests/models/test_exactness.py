@@ -14,7 +14,8 @@ from tests.models.architectures import (
 from tests.models.ranks import Training
 
 from shardline.data.batches import read_block
-from shardline.data.order import Order
+from shardline.data.forms import split_order
+from shardline.spec.train import TrainSpec
 from shardline.store import Store
 
 WORLD_SIZES = (1, 2, 4)
@@ -60,8 +61,9 @@ def global_rows(seen):
     ]
 
 
-def expected_rows(store, dataset, epochs):
-    order = Order(num_rows=TRAIN_ROWS, num_lanes=16, global_batch=GLOBAL_BATCH, seed=5)
+def expected_rows(store, dataset, epochs, **options):
+    train = TrainSpec(global_batch=GLOBAL_BATCH, seed=5, **options)
+    order = split_order(dataset, "train", train)
     columns = dataset.columns.features[:1]
     block = read_block(store, dataset, "train", rows=(0, TRAIN_ROWS), columns=columns)
     values = block.columns[columns[0].name]
@@ -81,7 +83,9 @@ def test_result_is_the_same_on_one_two_and_four_workers(trained, datasets, name)
     epochs = len(alone.history)
     assert epochs == EPOCHS or ARCHITECTURES[name].train
     assert len(alone.losses) == epochs * STEPS_PER_EPOCH
-    expected = expected_rows(store, manifests[ARCHITECTURES[name].dataset], epochs)
+    architecture = ARCHITECTURES[name]
+    form = architecture.train.get("order", "auto")
+    expected = expected_rows(store, manifests[architecture.dataset], epochs, order=form)
     for size, seen in sorted(by_size.items()):
         assert global_rows(seen) == expected
         for rank in seen[1:]:

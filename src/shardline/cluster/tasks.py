@@ -1,12 +1,19 @@
-"""One function call on a worker of the cluster, its errors as if it had run here."""
+"""Function calls on workers of the cluster, their errors as if they had run here."""
 
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 from shardline.errors import ShardlineError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Given = TypeVar("Given")
+
+MAX_RETRIES = 3
+RUNNING_PER_CPU = 2
+"""The second one waits at the worker, so that a CPU never waits for the driver."""
 
 
 def run_on_worker(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -18,13 +25,55 @@ def run_on_worker(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -
         ShardlineError: Whatever the function raised, unwrapped.
     """
     import ray
+
+    task = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(function)
+    result: R = _result(task.remote(*args, **kwargs))
+    return result
+
+
+def map_on_workers(function: Callable[[Given], R], inputs: Sequence[Given]) -> Iterator[R]:
+    """Results of a function for every input, in the inputs' order, each from a task of its own.
+
+    A worker that dies is replaced and its call repeated, so the function must be safe to repeat.
+
+    Raises:
+        ShardlineError: Whatever the function raised first, in that order, unwrapped.
+    """
+    import ray
+
+    def call(given: Given) -> R:
+        return function(given)
+
+    task = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(call)
+    most = max(1, RUNNING_PER_CPU * int(ray.cluster_resources().get("CPU", 1)))
+    running: deque[Any] = deque()
+    try:
+        for given in inputs:
+            running.append(task.remote(given))
+            if len(running) >= most:
+                yield _result(running.popleft())
+        while running:
+            yield _result(running.popleft())
+    finally:
+        for reference in running:
+            ray.cancel(reference)
+
+
+def num_nodes() -> int:
+    """Machines of the cluster that this process is connected to; 0 if it is to none."""
+    ray = sys.modules.get("ray")  # Who has not imported it is connected to nothing.
+    if ray is None or not ray.is_initialized():
+        return 0
+    return sum(1 for node in ray.nodes() if node["Alive"])
+
+
+def _result(reference: Any) -> Any:
+    import ray
     from ray.exceptions import RayTaskError
 
-    task = ray.remote(num_cpus=1, max_retries=3)(function)
     try:
-        result: R = ray.get(task.remote(*args, **kwargs))
+        return ray.get(reference)
     except RayTaskError as error:
         if isinstance(error.cause, ShardlineError):
             raise error.cause from error
         raise
-    return result

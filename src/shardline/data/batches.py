@@ -1,15 +1,22 @@
-"""A worker's rows in memory, and the batches cut from them."""
+"""A worker's rows: in the order of its steps while it trains, or a range of them in memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
+import pyarrow as pa
 
+from shardline.data.cache import open_cache
+from shardline.data.feed import Feed, reading_threads
+from shardline.data.forms import fits_cache, split_order
 from shardline.data.manifest import DatasetManifest, Shard, Split
-from shardline.data.order import Order, Rows
+from shardline.data.order import Rows
 from shardline.data.reading import column_to_numpy, shard_table
-from shardline.data.schema import Column
+from shardline.data.row_groups import RowGroups
+from shardline.data.schema import Column, scalar_arrow_type
 from shardline.spec.data import SplitName
+from shardline.spec.train import TrainSpec
 from shardline.store import Store
 
 Batch = dict[str, "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"]
@@ -60,12 +67,58 @@ def read_block(
     return RowBlock(start=start, columns=joined, num_rows=max(0, stop - start))
 
 
-def epoch_batches(
-    block: RowBlock, order: Order, *, epoch: int, first_step: int, lanes: range
-) -> Iterator[Batch]:
-    """The local batches of one epoch, from `first_step` on."""
-    for step in range(first_step, order.steps_per_epoch):
-        yield block.take(order.batch_rows(epoch=epoch, step=step, lanes=lanes))
+def open_feed(
+    store: Store,
+    dataset: DatasetManifest,
+    split: SplitName,
+    *,
+    columns: Sequence[Column],
+    train: TrainSpec,
+    share: tuple[int, int] = (0, 1),
+) -> Feed:
+    """A worker's rows in the order of its steps; keeps them on this machine if the split fits.
+
+    Args:
+        store: Where the dataset lives.
+        dataset: What to read.
+        split: Of which rows.
+        columns: What of a row.
+        train: Batch, lanes, seed, form of the order, and the cache.
+        share: The worker's rank, and how many workers there are.
+
+    Raises:
+        DataError: The split is smaller than one global batch.
+        SpecError: `order: full` of a split that does not fit the cache.
+        ResourceError: The cache's folder cannot be written.
+    """
+    order = split_order(dataset, split, train)
+    groups = RowGroups(store, dataset, split, columns)
+    if fits_cache(dataset, split, train):
+        rows = order.worker_range(*share)
+        groups.cache = open_cache(train.cache, dataset.split(split), groups.layout, rows=rows)
+    threads = reading_threads(is_local=store.uri.startswith("file://"))
+    return Feed(groups, order, order.worker_lanes(*share), threads)
+
+
+def epoch_batches(feed: Feed, epoch: int) -> Iterator[Batch]:
+    """The batches of one epoch: views of arrays that nothing else writes to."""
+    size = feed.local_batch
+    for rows in feed.rows(epoch, 0, stop_epoch=epoch + 1):
+        for start in range(0, len(rows[0]), size):
+            yield feed.groups.layout.unpack([block[start : start + size] for block in rows])
+
+
+def record_batch(batch: Batch, columns: Sequence[Column]) -> pa.RecordBatch:
+    """A batch as Arrow has it: plain columns, and fixed-shape tensors."""
+    arrays = []
+    for column in columns:
+        values = pa.array(np.ascontiguousarray(batch[column.name]).ravel())
+        values = values.cast(scalar_arrow_type(column.dtype))
+        if column.shape:
+            storage = pa.FixedSizeListArray.from_arrays(values, prod(column.shape))
+            values = pa.ExtensionArray.from_storage(column.arrow_type, storage)
+        arrays.append(values)
+    return pa.record_batch(arrays, names=[column.name for column in columns])
 
 
 def sequential_batches(block: RowBlock, *, batch_rows: int) -> Iterator[Batch]:

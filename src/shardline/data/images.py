@@ -20,6 +20,8 @@ PATH_COLUMN = "path"
 BATCH_BYTES = 16 << 20
 MAX_BATCH_FILES = 1024
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+# Images beyond this are made to fill memory; Pillow itself only warns of them.
+MAX_PIXELS = 1 << 26
 # Pillow clips deeper samples to 255 when it converts them.
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
@@ -60,7 +62,7 @@ def infer_image_column(files: SourceFiles, name: str) -> Column:
     reason = ""
     for file in files.files:
         try:
-            image = _decode(files.read(file))
+            image = _loaded(_opened(files.read(file)))
         except _UndecodableError as error:
             reason = reason or f"{file.name} {error}"
             continue
@@ -89,27 +91,51 @@ def _tensor(
     """The image's samples, or why there are none."""
     if label is not None and "/" not in file.name:
         return "lies in no class folder"
+    return image_samples(files.read(file), column)
+
+
+def image_samples(data: bytes, column: Column) -> "np.ndarray[Any, Any] | str":
+    """An encoded image's samples in a column's shape, or why it has none."""
     height, width, channels = column.shape
     try:
-        image = _decode(files.read(file), mode=MODES[channels])
+        image = _opened(data)
+        if (image.height, image.width) != (height, width):
+            # Told by the header: samples of an image that claims to be huge are never made.
+            found = [image.height, image.width, channels]
+            return f"has shape {found}, expected {list(column.shape)}"
+        return np.asarray(_loaded(image, mode=MODES[channels]), dtype=np.uint8)
     except _UndecodableError as error:
         return str(error)
-    if (image.height, image.width) != (height, width):
-        found = [image.height, image.width, channels]
-        return f"has shape {found}, expected {list(column.shape)}"
-    return np.asarray(image, dtype=np.uint8)
 
 
-def _decode(data: bytes, *, mode: str | None = None) -> Any:
-    """The image, its samples read and converted to a Pillow mode.
+def _opened(data: bytes) -> Any:
+    """The image, of which nothing but the header is read.
 
     Raises:
-        _UndecodableError: It is none.
+        _UndecodableError: It is none, or larger than any that is meant to be learnt from.
     """
     from PIL import Image
 
     try:
         image = Image.open(io.BytesIO(data))
+        _check_size(image.width * image.height)
+    except Exception as error:
+        raise _UndecodableError(f"does not decode ({type(error).__name__}: {error})") from error
+    return image
+
+
+def _check_size(num_pixels: int) -> None:
+    if num_pixels > MAX_PIXELS:
+        raise ValueError(f"it claims {num_pixels} pixels, at most {MAX_PIXELS} are taken")
+
+
+def _loaded(image: Any, *, mode: str | None = None) -> Any:
+    """The image with its samples, converted to a Pillow mode.
+
+    Raises:
+        _UndecodableError: They do not decode.
+    """
+    try:
         image.load()
         if image.mode in DEEP_MODES:
             raise ValueError(f"mode {image.mode} has more than 8 bits per sample")

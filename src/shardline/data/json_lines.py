@@ -14,9 +14,12 @@ from shardline.data.casting import is_list
 from shardline.data.quarantine import Rejected
 from shardline.data.rows import RawBatch, with_origin
 from shardline.data.sources import SourceFile, SourceFiles
+from shardline.data.utf8 import MARK, Utf8Stream
 from shardline.errors import DataError
 
 BLOCK_BYTES = 4 << 20
+MAX_LINE_BYTES = 64 << 20
+_MARK = MARK.encode()
 # What Arrow raises when Python values do not share a type.
 _MIXED = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError)
 
@@ -41,9 +44,9 @@ def read_json_lines(
                 f"{file.name} is a JSON array, expected JSON lines; write one object per line."
             )
         lines = [line for line in block.split(b"\n") if line.strip()]
-        batch = _parsed(b"\n".join(lines), len(lines), file.name, row) or _by_line(
-            lines, file.name, row
-        )
+        whole = b"\n".join(lines)
+        batch = None if _MARK in whole else _parsed(whole, len(lines), file.name, row)
+        batch = batch or _by_line(lines, file.name, row)
         row += len(lines)
         if columns is not None:
             dropped = [name for name in batch.available if name not in columns]
@@ -53,15 +56,24 @@ def read_json_lines(
 
 def _blocks(files: SourceFiles, file: SourceFile) -> Iterator[bytes]:
     """Whole lines, about `BLOCK_BYTES` at a time."""
-    rest = b""
-    with files.opened(file) as stream:
-        while chunk := stream.read(BLOCK_BYTES):
-            head, newline, tail = (rest + chunk).rpartition(b"\n")
+    rest: list[bytes] = []
+    held = 0
+    with files.unpacked(file) as stream:
+        text = Utf8Stream(stream, file.name)
+        while chunk := text.read(BLOCK_BYTES):
+            head, newline, tail = chunk.rpartition(b"\n")
             if newline:
-                yield head
-            rest = tail
-    if rest.strip():
-        yield rest
+                yield b"".join([*rest, head])
+                rest, held = [], 0
+            rest.append(tail)
+            held += len(tail)
+            if held > MAX_LINE_BYTES:
+                raise DataError(
+                    f"{file.name} has a line of more than {MAX_LINE_BYTES >> 20} MB, expected JSON "
+                    "lines; write one object per line."
+                )
+    if any(part.strip() for part in rest):
+        yield b"".join(rest)
 
 
 def _parsed(block: bytes, num_lines: int, file: str, first_row: int) -> RawBatch | None:
@@ -92,6 +104,9 @@ def _by_line(lines: list[bytes], file: str, first_row: int) -> RawBatch:
     records: dict[int, dict[str, Any]] = {}
     reasons: dict[int, str] = {}
     for row, line in enumerate(lines, start=first_row):
+        if _MARK in line:
+            reasons[row] = "is not valid UTF-8"
+            continue
         try:
             value = orjson.loads(line)
         except orjson.JSONDecodeError as error:

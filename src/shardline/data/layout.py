@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from shardline.data.cleaning.fitting import takes_nulls
 from shardline.data.images import IMAGE_FEATURE, PATH_COLUMN, check_image_column
 from shardline.data.rows import Role, RowLayout, require_columns
 from shardline.data.schema import Column, Label, Schema
@@ -16,8 +17,12 @@ def required_columns(data: DataSpec) -> list[tuple[str, Role]]:
     roles.setdefault(data.label.name, "label")
     if data.split and data.split.key:
         roles.setdefault(data.split.key, "key")
-    for name in data.keep:
+    decisive = data.split.columns if data.split else ()
+    repeated = data.duplicates.key if data.duplicates else ()
+    for name in (*decisive, *repeated, *data.keep):
         roles.setdefault(name, "kept column")
+    for name in data.cleaning:
+        roles.setdefault(name, "cleaned column")
     return list(roles.items())
 
 
@@ -40,6 +45,25 @@ def declared_image(data: DataSpec) -> Column | None:
     if data.features is None:
         return None
     column = _declared(names[0], data.features[names[0]])
+    check_image_column(column)
+    return column
+
+
+def labelled_image(data: DataSpec) -> Column | None:
+    """The image feature beside those of a table of labels, None if it is left to the first image.
+
+    Raises:
+        DataError: No feature, or more than one, has the shape of an image.
+    """
+    if data.features is None:
+        return None
+    shaped = [name for name, feature in data.features.items() if len(feature.shape) == 3]
+    if len(shaped) != 1:
+        raise DataError(
+            f"{len(shaped)} of the features have the shape of an image; declare one, as "
+            f"data.features.{IMAGE_FEATURE} with shape [height, width, channels]."
+        )
+    column = _declared(shaped[0], data.features[shaped[0]])
     check_image_column(column)
     return column
 
@@ -79,7 +103,13 @@ def table_layout(data: DataSpec, survey: Survey) -> RowLayout:
         raise DataError("the source has no column left to be a feature; see data.keep.")
     text = settled(label, tolerance=tolerance)[0] == "string"
     key = data.split.key if data.split else None
-    return RowLayout(features, _label(data, is_text=text), tuple(carried), key)
+    label_column = _label(data, is_text=text)
+    return RowLayout(features, label_column, tuple(carried), key, takes_nulls(data))
+
+
+def surveyed_columns(data: DataSpec) -> frozenset[str] | None:
+    """Columns whose values say what the layout is; None for all."""
+    return None if data.features is None else frozenset([data.label.name])
 
 
 def dataset_schema(data: DataSpec, layout: RowLayout, vocabulary: tuple[str, ...]) -> Schema:

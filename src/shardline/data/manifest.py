@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from shardline.data.cleaning.record import ColumnRecord
 from shardline.data.schema import Schema
 from shardline.errors import NotFoundError
 from shardline.spec.data import SplitName, SplitSpec
@@ -28,6 +29,8 @@ class Shard(Part):
     """Rows of each row group."""
     size_bytes: int
     sha256: str
+    table_bytes: int = 0
+    """Its rows as an Arrow table in memory."""
 
 
 class Split(Part):
@@ -50,10 +53,19 @@ class ColumnStatistics(Part):
     """Distinct texts, most frequent first; None for numbers."""
 
 
+class StatisticsFile(Part):
+    """The file beside the manifest that holds all statistics, which few readers need."""
+
+    key: str
+    """Relative to the dataset's folder."""
+    size_bytes: int
+    sha256: str
+
+
 class SourceRecord(Part):
     """Where the rows came from."""
 
-    format: Literal["images", "csv", "parquet", "json"]
+    format: Literal["images", "csv", "parquet", "json", "arrow", "python"]
     path: str
     num_files: int
     fingerprint: str
@@ -66,6 +78,11 @@ class Counts(Part):
     rows_read: int
     rows_kept: int
     rows_quarantined: int
+    quarantined_by_rule: dict[str, int] = Field(default_factory=dict)
+    """Quarantined rows that a rule asked to set aside, such as `duplicate`; the others could not
+    be used."""
+    rows_sampled_out: int = 0
+    """Rows that `data.sample` leaves aside; they do not count as read."""
 
 
 class DatasetManifest(Marker):
@@ -78,8 +95,14 @@ class DatasetManifest(Marker):
     columns: Schema
     splits: dict[SplitName, Split]
     split_rule: SplitSpec | None
+    boundaries: dict[SplitName, str | float] | None = None
+    """By time: the first moment of every later split."""
+    cleaning: dict[str, ColumnRecord] = Field(default_factory=dict)
+    """What cleaning did, by column."""
     statistics: dict[str, ColumnStatistics]
     """By feature name, from the train split alone."""
+    statistics_file: StatisticsFile | None = None
+    """None for a dataset that was prepared without."""
     source: SourceRecord
     counts: Counts
 

@@ -1,22 +1,21 @@
 """Which row comes when: a pure function of the data, the seed and the cursor, never of the cluster.
 
 The rows of a split are cut into L fixed ranges, the lanes. Every step takes the same number of
-rows from each lane, in an order that a keyed permutation gives per epoch, and a worker reads whole
-lanes. So the rows of a global batch are the same on any number of workers that divides L.
+rows from each lane, and a worker reads whole lanes, so the rows of a global batch are the same on
+any number of workers that divides L. Inside a lane an epoch has one of two forms: *full*, a keyed
+permutation of all its rows, or *window* (`windows.py`), which can be read as a stream.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shardline.data.permutation import keys_by_lane, permuted_each
+from shardline.data.windows import LaneStream, WindowForm, lane_stream
 from shardline.errors import DataError
 
 Rows = NDArray[np.int64]
-
-# An even number brings the halves of an unbalanced network back to their places.
-FEISTEL_ROUNDS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +27,14 @@ class Order:
         num_lanes: Fixed streams; divides `global_batch`.
         global_batch: Rows of one step over all workers.
         seed: Chooses one order among all.
+        window: Which epochs have the window form, and how; None for none.
     """
 
     num_rows: int
     num_lanes: int
     global_batch: int
     seed: int
+    window: WindowForm | None = None
 
     def __post_init__(self) -> None:
         if self.steps_per_epoch == 0:
@@ -52,6 +53,10 @@ class Order:
         """Full steps that the shortest lane holds."""
         return (self.num_rows // self.num_lanes) // self.rows_per_lane_step
 
+    def window_form(self, epoch: int) -> WindowForm | None:
+        """The window form if the epoch has it, None if it has the full one."""
+        return self.window if self.window and epoch < self.window.epochs else None
+
     def lane_range(self, lane: int) -> tuple[int, int]:
         """First row and end of a lane."""
         return (
@@ -68,66 +73,32 @@ class Order:
         lanes = self.worker_lanes(rank, world_size)
         return self.lane_range(lanes[0])[0], self.lane_range(lanes[-1])[1]
 
-    def batch_rows(self, *, epoch: int, step: int, lanes: range) -> Rows:
-        """Rows of one step from the given lanes.
+    def batch_rows(self, *, epoch: int, step: int, lanes: range, num_steps: int = 1) -> Rows:
+        """Rows of consecutive steps from the given lanes.
 
         Returns:
-            int64 [lanes * rows_per_lane_step], numbers of rows in the split.
+            int64 [num_steps * lanes * rows_per_lane_step], numbers of rows in the split.
         """
-        positions = np.arange(self.rows_per_lane_step, dtype=np.uint64)
-        positions += np.uint64(step * self.rows_per_lane_step)
-        return np.concatenate([self._lane_rows(lane, epoch, positions) for lane in lanes])
+        start, stop = step * self.rows_per_lane_step, (step + num_steps) * self.rows_per_lane_step
+        form = self.window_form(epoch)
+        if form is None:
+            return self.by_step(self._full_rows(epoch, lanes, start, stop))
+        streams = [self.stream(lane, epoch, form) for lane in lanes]
+        return self.by_step(np.stack([s.rows_at(s.places(start, stop)) for s in streams]))
 
-    def _lane_rows(self, lane: int, epoch: int, positions: NDArray[np.uint64]) -> Rows:
-        start, stop = self.lane_range(lane)
-        keys = round_keys(self.seed, epoch, lane)
-        return permuted(positions, size=stop - start, keys=keys).astype(np.int64) + start
+    def stream(self, lane: int, epoch: int, form: WindowForm) -> LaneStream:
+        """A lane in an epoch of the window form."""
+        return lane_stream(form, self.lane_range(lane), key=(self.seed, epoch, lane))
 
+    def by_step(self, by_lane: Rows) -> Rows:
+        """Values of shape (lanes, steps * rows_per_lane_step) in the order of steps, then lanes."""
+        split = by_lane.reshape(len(by_lane), -1, self.rows_per_lane_step)
+        return split.transpose(1, 0, 2).ravel()
 
-def permuted(
-    positions: NDArray[np.uint64], *, size: int, keys: NDArray[np.uint64]
-) -> NDArray[np.uint64]:
-    """Where a keyed permutation of `range(size)` sends each position, in O(1) each.
-
-    An unbalanced Feistel network permutes the next power of two; values that fall outside
-    `range(size)` walk on along their cycle until they are inside (Black and Rogaway, "Ciphers with
-    Arbitrary Finite Domains", CT-RSA 2002).
-
-    Args:
-        positions: uint64, each below `size`.
-        size: Number of values, from 1 up.
-        keys: uint64 [FEISTEL_ROUNDS].
-    """
-    bits = max(2, int(size - 1).bit_length())
-    values = _feistel(positions, bits, keys)
-    outside = values >= size
-    while outside.any():
-        values[outside] = _feistel(values[outside], bits, keys)
-        outside = values >= size
-    return values
-
-
-@lru_cache(maxsize=1024)
-def round_keys(*parts: int) -> NDArray[np.uint64]:
-    """Independent round keys for a (seed, epoch, lane) or any other tuple of integers."""
-    keys = np.random.SeedSequence(parts).generate_state(FEISTEL_ROUNDS, np.uint64)
-    return keys.astype(np.uint64, copy=False)
-
-
-def _feistel(values: NDArray[np.uint64], bits: int, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    high_bits, low_bits = bits // 2, bits - bits // 2
-    for key in keys:
-        low = values & np.uint64((1 << low_bits) - 1)
-        high = values >> np.uint64(low_bits)
-        high ^= _mixed(low, key) & np.uint64((1 << high_bits) - 1)
-        values = (low << np.uint64(high_bits)) | high
-        high_bits, low_bits = low_bits, high_bits
-    return values
-
-
-def _mixed(values: NDArray[np.uint64], key: np.uint64) -> NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), keyed."""
-    mixed = values + key
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    def _full_rows(self, epoch: int, lanes: range, start: int, stop: int) -> Rows:
+        ranges = np.array([self.lane_range(lane) for lane in lanes], np.int64)
+        sizes = (ranges[:, 1] - ranges[:, 0]).astype(np.uint64)
+        keys = keys_by_lane(self.seed, epoch, self.num_lanes)[:, lanes.start : lanes.stop]
+        positions = np.arange(start, stop, dtype=np.uint64)
+        inside = permuted_each(positions, sizes=sizes, keys=keys).astype(np.int64)
+        return inside + ranges[:, :1]

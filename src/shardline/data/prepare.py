@@ -1,47 +1,43 @@
-"""Raw source to dataset: read, type, split, deal, write; the marker comes last.
-
-Two passes over tables parked on local disk keep memory to one shard and sixteen bytes per row: the
-first finds out what the columns are, the second types the rows and hashes each to its place.
-"""
+"""Raw source to dataset: found if it is there already, else made; the marker comes last."""
 
 import hashlib
 import json
+import secrets
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from shardline.data.images import IMAGE_FEATURE, infer_image_column, read_images
-from shardline.data.layout import (
-    dataset_schema,
-    declared_image,
-    image_layout,
-    required_columns,
-    table_layout,
-)
+from shardline.cluster.tasks import num_nodes
 from shardline.data.manifest import (
     MARKER_NAME,
     Counts,
     DatasetManifest,
     SourceRecord,
+    Split,
+    StatisticsFile,
     dataset_folder,
 )
-from shardline.data.quarantine import QUARANTINE_KEY, Rejected, check_share, dump_rejected
-from shardline.data.readers import read_tables
-from shardline.data.rows import RawBatch
-from shardline.data.shards import ShardSize, write_splits
-from shardline.data.sources import SourceFiles, content_hashes, fingerprint, list_source
-from shardline.data.spool import Spool
-from shardline.data.survey import Survey
-from shardline.data.typed import TypedRows, type_rows
-from shardline.errors import DataError, IntegrityError, NotFoundError
+from shardline.data.origin import Origin, find_origin
+from shardline.data.pieces import Pieces
+from shardline.data.pipeline import Pipeline, Rows
+from shardline.data.quarantine import QUARANTINE_KEY
+from shardline.data.schema import Label
+from shardline.data.scratch import Scratch
+from shardline.data.shards import ShardSize
+from shardline.data.statistics.describe import describe
+from shardline.data.statistics.document import dump_statistics
+from shardline.data.statistics.summary import column_statistics
+from shardline.data.statistics.table import TableSketch
+from shardline.errors import IntegrityError, NotFoundError
 from shardline.progress import Progress
 from shardline.spec import Spec
-from shardline.spec.data import DataSpec
+from shardline.spec.data import DataSpec, SplitName
 from shardline.store import Store, commit_marker, read_marker
 
 # Part of every version: raise it when the same source would give other shards.
-LAYOUT = 1
+LAYOUT = 2
 VERSION_DIGITS = 12
 
 
@@ -86,110 +82,127 @@ def prepare_dataset(
         DataError: The source cannot become a dataset; nothing was committed.
     """
     size = size or ShardSize()
-    files = list_source(spec.data.source, base=spec.base)
-    source = SourceRecord(
-        format=spec.data.source.format,
-        path=files.uri,
-        num_files=len(files.files),
-        fingerprint=fingerprint(content_hashes(files)),
-    )
-    version = version_of(source.fingerprint, spec.data, size)
-    folder = dataset_folder(spec.name, version)
-    committed = _committed(store, folder)
-    if committed is not None:
-        return _result(store, committed, reused=True)
     with TemporaryDirectory(prefix="shardline-prepare-") as scratch:
-        rows = _typed_rows(files, spec.data, Path(scratch), progress)
-        _check_rows(rows, files, spec.data)
-        schema = dataset_schema(spec.data, rows.layout, rows.vocabulary)
-        written = write_splits(rows, schema, store=store, folder=folder, size=size)
-    if rows.rejected:
-        store.write(f"{folder}/{QUARANTINE_KEY}", dump_rejected(rows.rejected))
-    manifest = DatasetManifest(
-        name=spec.name,
-        version=version,
-        created_unix_s=clock(),
-        columns=schema,
-        splits=written.splits,
-        split_rule=spec.data.split,
-        statistics=written.statistics,
-        source=source,
-        counts=_counts(rows, kept=sum(split.rows for split in written.splits.values())),
-    )
+        origin = find_origin(
+            spec.data,
+            base=spec.base,
+            folder=_made(scratch, "made"),
+            known=lambda uri: Pieces(store, spec.name, uri).known(),
+        )
+        version = version_of(origin.fingerprint, spec.data, size)
+        folder = dataset_folder(spec.name, version)
+        committed = _committed(store, folder)
+        if committed is not None:
+            return _result(store, committed, reused=True)
+        pieces = Pieces(store, spec.name, origin.uri) if _reuses(spec, origin) else None
+        with _shared_scratch(store, spec) as shared:
+            pipeline = Pipeline(
+                origin,
+                spec.data,
+                folder=_made(scratch, "rows"),
+                progress=progress,
+                pieces=pieces,
+                scratch=shared,
+            )
+            rows = pipeline.rows()
+            splits, sketches = pipeline.written(rows, store=store, folder=folder, size=size)
+        if rows.quarantine.count:
+            for key, data in rows.quarantine.parts():
+                store.write(f"{folder}/{key}", data)
+    record = _write_statistics(sketches, rows.schema.label, store, folder)
+    described = {
+        "created_unix_s": clock(),
+        "statistics": column_statistics(sketches["train"], [c.name for c in rows.schema.features]),
+        "statistics_file": record,
+    }
+    manifest = _manifest(spec, version, origin, rows, splits).model_copy(update=described)
     # Lost to a twin: its marker describes the very shards that were written here.
     commit_marker(store, f"{folder}/{MARKER_NAME}", manifest)
+    if pieces is not None:
+        pieces.commit(origin.files, origin.contents)
     return _result(store, manifest, reused=False)
 
 
 def version_of(source_fingerprint: str, data: DataSpec, size: ShardSize) -> str:
     """The version that a source and a `data` section lead to, wherever the source lies."""
-    section = data.model_dump(mode="json")
-    del section["source"]["path"]
+    section = data.model_dump(mode="json", exclude={"reuse"})
+    for located in (section["source"], section["source"].get("labels") or {}):
+        located.pop("path", None)
     layout = [LAYOUT, size.target_bytes, size.group_bytes, size.group_rows]
     identity = {"source": source_fingerprint, "data": section, "layout": layout}
     canonical = json.dumps(identity, sort_keys=True).encode()
     return hashlib.sha256(canonical).hexdigest()[:VERSION_DIGITS]
 
 
-def _typed_rows(files: SourceFiles, data: DataSpec, scratch: Path, progress: Progress) -> TypedRows:
-    typed = Spool(scratch / "typed")
-    if data.source.format == "images":
-        column = declared_image(data) or infer_image_column(files, IMAGE_FEATURE)
-        batches = read_images(files, column, label=data.label.name)
-        counted = _counted(batches, progress, total=len(files.files))
-        return type_rows(counted, image_layout(data, column), typed, split=data.split)
-    survey = Survey(typed=data.source.format != "csv")
-    raw = Spool(scratch / "raw")
-    batches = read_tables(
-        files, data.source, required_columns(data), everything=data.features is None
-    )
-    unread: list[Rejected] = []
-    for batch in _counted(batches, progress, total=None):
-        survey.add(batch)
-        unread.extend(batch.rejected)
-        if batch.table.num_rows:
-            raw.append(batch.table)
-    if not survey.num_rows:
-        raise _no_rows(files, unread)
-    layout = table_layout(data, survey)
-    parked = (RawBatch(table, ()) for table in raw)
-    return type_rows(parked, layout, typed, split=data.split, rejected=unread)
-
-
-def _counted(
-    batches: Iterator[RawBatch], progress: Progress, *, total: int | None
-) -> Iterator[RawBatch]:
-    done = 0
-    for batch in batches:
-        done += batch.table.num_rows + len(batch.rejected)
-        progress.update(done=done, total=total)
-        yield batch
-
-
-def _check_rows(rows: TypedRows, files: SourceFiles, data: DataSpec) -> None:
-    """Refuse rows that make no dataset: too many rejected, none left, none to train on."""
-    check_share(rows.rejected, rows_read=rows.num_read, max_share=data.max_quarantined)
-    if not rows.num_kept:
-        raise _no_rows(files, rows.rejected)
-    if not len(rows.of("train")):
-        raise DataError(
-            f"none of the {rows.num_kept} rows falls into the train split; raise "
-            "data.split.fractions.train, choose a data.split.key with more values, or add rows."
-        )
-
-
-def _no_rows(files: SourceFiles, rejected: list[Rejected]) -> DataError:
-    if not rejected:
-        return DataError(f"data.source.path {files.uri} holds no rows; check that it is complete.")
-    first = rejected[0]
-    return DataError(
-        f"none of the {len(rejected)} rows in {files.uri} can be used; the first: "
-        f"{first.file} row {first.row}: {first.reason}."
+def _manifest(
+    spec: Spec, version: str, origin: Origin, rows: Rows, splits: dict[SplitName, Split]
+) -> DatasetManifest:
+    """All but the time and the statistics."""
+    return DatasetManifest(
+        name=spec.name,
+        version=version,
+        created_unix_s=0,
+        columns=rows.schema,
+        splits=splits,
+        split_rule=spec.data.split,
+        boundaries=rows.boundaries,
+        cleaning=rows.cleaning,
+        statistics={},
+        source=_source_record(origin, spec.data),
+        counts=_counts(rows, splits),
     )
 
 
-def _counts(rows: TypedRows, *, kept: int) -> Counts:
-    counts = Counts(rows_read=rows.num_read, rows_kept=kept, rows_quarantined=len(rows.rejected))
+def _reuses(spec: Spec, origin: Origin) -> bool:
+    return spec.data.reuse and origin.grows and spec.data.source.format != "python"
+
+
+@contextmanager
+def _shared_scratch(store: Store, spec: Spec) -> Iterator[Scratch | None]:
+    """A place in the store for parked rows, if tasks may run on other machines than this."""
+    if num_nodes() < 2:
+        yield None
+        return
+    folder = f"scratch/{spec.name}-{secrets.token_hex(8)}/"
+    try:
+        yield Scratch(store, folder)
+    finally:
+        store.delete_folder(folder)
+
+
+def _made(scratch: str, name: str) -> Path:
+    folder = Path(scratch, name)
+    folder.mkdir()
+    return folder
+
+
+def _source_record(origin: Origin, data: DataSpec) -> SourceRecord:
+    return SourceRecord(
+        format=data.source.format,
+        path=origin.uri,
+        num_files=origin.num_files,
+        fingerprint=origin.fingerprint,
+    )
+
+
+def _write_statistics(
+    sketches: dict[SplitName, TableSketch], label: Label, store: Store, folder: str
+) -> StatisticsFile:
+    described = describe(sketches, label=label.name, class_names=label.vocabulary)
+    data, record = dump_statistics(described)
+    store.write(f"{folder}/{record.key}", data)
+    return record
+
+
+def _counts(rows: Rows, splits: dict[SplitName, Split]) -> Counts:
+    kept = sum(split.rows for split in splits.values())
+    counts = Counts(
+        rows_read=rows.num_read,
+        rows_kept=kept,
+        rows_quarantined=rows.quarantine.count,
+        quarantined_by_rule=dict(sorted(rows.quarantine.by_rule.items())),
+        rows_sampled_out=rows.num_sampled_out,
+    )
     if counts.rows_read != counts.rows_kept + counts.rows_quarantined:
         raise IntegrityError(
             f"{counts.rows_read} rows were read, yet {counts.rows_kept} written and "

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from shardline.data.casting import cast_column
+from shardline.data.casting import CastColumn, cast_column
 from shardline.data.quarantine import Rejected
 from shardline.data.schema import Column
 from shardline.errors import DataError
@@ -17,7 +17,7 @@ from shardline.errors import DataError
 ORIGIN_FILE = "shardline.file"
 ORIGIN_ROW = "shardline.row"
 
-Role = Literal["feature", "label", "key", "kept column"]
+Role = Literal["feature", "label", "key", "kept column", "cleaned column"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class RowLayout:
     """Kept as text; nulls stay."""
     key: str | None = None
     """The carried column that decides the split, which may not be null."""
+    nullable: frozenset[str] = frozenset()
+    """Columns whose nulls are filled later and so reject no row."""
 
     @property
     def roles(self) -> list[tuple[Column, Role]]:
@@ -54,6 +56,8 @@ class RawBatch:
     """Columns that the file has, read or not."""
     rejected: tuple[Rejected, ...] = ()
     """Records that could not even be read."""
+    named: frozenset[str] = frozenset()
+    """Image files that its rows name, sound or not."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,8 @@ def with_origin(
     columns: Mapping[str, Any], file: str, rows: "np.ndarray[Any, np.dtype[np.int64]]"
 ) -> pa.Table:
     """A table of the columns and of where each row came from."""
-    files = pa.repeat(pa.scalar(file), len(rows))
+    places = pa.array(np.zeros(len(rows), np.int32))
+    files = pa.DictionaryArray.from_arrays(places, pa.array([file], pa.string()))
     return pa.table({**columns, ORIGIN_FILE: files, ORIGIN_ROW: pa.array(rows, pa.int64())})
 
 
@@ -82,25 +87,53 @@ def cast_rows(raw: pa.Table, layout: RowLayout) -> Batch:
 
     A column that the table lacks counts as null in every row (JSON lines may leave fields out).
 
+    Returns:
+        The columns of the layout, without those of origin.
+
     Raises:
         DataError: A column's Arrow type can never become what the layout says.
     """
+    columns, reasons = cast_columns(raw, layout)
+    table = typed_table(columns, layout)
+    if not reasons:
+        return Batch(table, ())
+    return Batch(table.filter(kept_mask(raw.num_rows, reasons)), rejected_of(raw, reasons))
+
+
+def cast_columns(raw: pa.Table, layout: RowLayout) -> tuple[dict[str, CastColumn], dict[int, str]]:
+    """Every column of a layout in its final type, and by position why rows cannot be kept."""
     reasons: dict[int, str] = {}
-    arrays, fields = [], []
+    columns: dict[str, CastColumn] = {}
     for column, role in layout.roles:
         present = column.name in raw.column_names
         values = raw[column.name] if present else pa.nulls(raw.num_rows)
         cast = cast_column(values, column, role=role)
-        arrays.append(cast.values)
-        fields.append(pa.field(column.name, column.arrow_type, nullable=role == "kept column"))
+        columns[column.name] = cast
+        carries = role == "kept column" or column.name in layout.nullable
         for row, reason in cast.faults.items():
-            if role != "kept column" or not reason.endswith("is null"):
+            if not carries or not reason.endswith("is null"):
                 reasons.setdefault(row, reason)
-    keep = np.ones(raw.num_rows, dtype=bool)
+    return columns, reasons
+
+
+def typed_table(columns: Mapping[str, CastColumn], layout: RowLayout) -> pa.Table:
+    """The columns of a layout, rows with faults included."""
+    fields = [
+        pa.field(
+            column.name,
+            column.arrow_type,
+            nullable=role == "kept column" or column.name in layout.nullable,
+        )
+        for column, role in layout.roles
+    ]
+    return pa.table([cast.values for cast in columns.values()], schema=pa.schema(fields))
+
+
+def kept_mask(num_rows: int, reasons: Mapping[int, str]) -> pa.Array:
+    """True for rows without a reason."""
+    keep = np.ones(num_rows, dtype=bool)
     keep[list(reasons)] = False
-    kept = pa.array(keep)
-    table = pa.table([a.filter(kept) for a in arrays], schema=pa.schema(fields))
-    return Batch(table, _rejected(raw, reasons))
+    return pa.array(keep)
 
 
 def require_columns(
@@ -121,11 +154,25 @@ def require_columns(
             )
 
 
-def _rejected(raw: pa.Table, reasons: dict[int, str]) -> tuple[Rejected, ...]:
+def rejected_of(
+    raw: pa.Table,
+    reasons: Mapping[int, str],
+    *,
+    rules: Mapping[int, str] | None = None,
+    rows_before: int = 0,
+) -> tuple[Rejected, ...]:
+    """The rows at some positions, by their place of origin.
+
+    Args:
+        raw: Rows with `ORIGIN_FILE` and `ORIGIN_ROW`.
+        reasons: By position.
+        rules: The spec's rules that set rows aside, by position; rows without one are unusable.
+        rows_before: Rows of the same file that are not counted in `ORIGIN_ROW`.
+    """
     places = sorted(reasons)
     origin = raw.select([ORIGIN_FILE, ORIGIN_ROW]).take(pa.array(places, pa.int64()))
     files, rows = (origin[name].to_pylist() for name in (ORIGIN_FILE, ORIGIN_ROW))
     return tuple(
-        Rejected(reasons[place], file, row)
+        Rejected(reasons[place], file, row + rows_before, (rules or {}).get(place))
         for place, file, row in zip(places, files, rows, strict=True)
     )

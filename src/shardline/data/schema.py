@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
+from shardline.data.treatment import Treatment
 from shardline.spec.data import DType
 
 
@@ -18,6 +19,10 @@ class Column(BaseModel):
     dtype: DType
     shape: tuple[int, ...] = ()
     """Shape of one row's value; empty for a scalar."""
+    treatment: Treatment | None = None
+    """How raw values become these; None if they are taken as they are."""
+    indicates: str | None = None
+    """The column of which this one says whether a value was missing; no source has it."""
 
     @property
     def numpy_dtype(self) -> "np.dtype[Any]":

@@ -2,27 +2,26 @@
 
 import hashlib
 import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from shardline.data.manifest import ColumnStatistics, Shard, Split
+from shardline.data.casting import is_text
+from shardline.data.dealing import PLACE_COLUMN, Run
+from shardline.data.manifest import Shard
 from shardline.data.schema import Schema
-from shardline.data.split import deal
-from shardline.data.spool import Spool
-from shardline.data.statistics import ColumnTally
-from shardline.data.typed import TypedRows
-from shardline.spec.data import SplitName
+from shardline.data.scratch import Scratch
+from shardline.data.statistics.table import TableSketch
+from shardline.spec.data import SPLITS, SplitName
 from shardline.store import Store
 
 MAX_GROUP_ROWS = 4096
 MAX_GROUP_BYTES = 4 << 20
-
-Places = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -43,15 +42,6 @@ class ShardSize:
 
 
 @dataclass(frozen=True)
-class WrittenSplits:
-    """All shards of a dataset."""
-
-    splits: dict[SplitName, Split]
-    statistics: dict[str, ColumnStatistics]
-    """Of the train split, by feature."""
-
-
-@dataclass(frozen=True)
 class EncodedShard:
     """A shard ready to be stored."""
 
@@ -59,39 +49,101 @@ class EncodedShard:
     data: bytes
 
 
-def write_splits(
-    rows: TypedRows, schema: Schema, *, store: Store, folder: str, size: ShardSize
-) -> WrittenSplits:
-    """Write every shard below `folder`; only a marker that names them makes them count.
+@dataclass(frozen=True)
+class ShardPlan:
+    """Which parked rows make one shard."""
+
+    key: str
+    """Relative to the dataset's folder."""
+    batches: tuple[tuple[str, int, int], ...]
+    """Runs, with the first of their batches and the end."""
+    skip: int
+    """Rows of the batches, ordered by place, that belong to the shard before."""
+    first_row: int
+    """Number of its first row in its split."""
+    num_rows: int
+    split_rows: int
+    """Rows of the whole split."""
+
+
+@dataclass(frozen=True)
+class ShardWriting:
+    """What every shard of a dataset has in common. Instances can be pickled."""
+
+    schema: Schema
+    """The columns, with the label's vocabulary."""
+    scratch: Scratch
+    store: Store
+    folder: str
+    """Key prefix of the dataset version."""
+    rows_per_group: int
+
+
+@dataclass(frozen=True)
+class WrittenShard:
+    """One stored shard."""
+
+    shard: Shard
+    sketch: TableSketch
+    """Of all columns for a shard of the train split, else of the label."""
+
+
+def plan_shards(runs: Sequence[Run], split: SplitName, *, rows_per_shard: int) -> list[ShardPlan]:
+    """Shards of equal length, in the order of the rows' places.
 
     Args:
-        rows: What to write.
-        schema: The columns, with the label's vocabulary.
-        store: Where to.
-        folder: Key prefix of the dataset version.
-        size: Bounds of shards and row groups.
+        runs: All of them, with equally many places.
+        split: Whose rows.
+        rows_per_shard: Most rows of one shard.
     """
-    row_bytes = max(1.0, rows.num_bytes / rows.num_kept)
-    group = size.rows_per_group(row_bytes)
-    tallies = {column.name: ColumnTally(column) for column in schema.features}
-    splits: dict[SplitName, Split] = {}
-    for name in rows.declared:
-        members = rows.of(name)
-        dealt = deal(rows.places[members], rows_per_shard=size.rows_per_shard(row_bytes))
-        shards = []
-        for number, order in enumerate(dealt):
-            chosen = members[order]
-            table = gather(rows.spool, rows.tables[chosen], rows.positions[chosen])
-            if name == "train":
-                _tally(tallies, table, rows_at_once=group)
-            table = with_label_indices(table, schema)
-            encoded = encode_shard(
-                table, key=f"{name}/part-{number:05d}.parquet", rows_per_group=group
+    side = SPLITS.index(split)
+    totals = sum((run.counts[side] for run in runs), np.zeros_like(runs[0].counts[side]))
+    ends = np.cumsum(totals)
+    num_rows = int(ends[-1])
+    num_shards = -(-num_rows // rows_per_shard)
+    bounds = (
+        [
+            k * (num_rows // num_shards) + min(k, num_rows % num_shards)
+            for k in range(num_shards + 1)
+        ]
+        if num_shards
+        else []
+    )
+    plans = []
+    for number, (start, stop) in enumerate(pairwise(bounds)):
+        first = int(np.searchsorted(ends, start, side="right"))
+        last = int(np.searchsorted(ends, stop, side="left"))
+        plans.append(
+            ShardPlan(
+                key=f"{split}/part-{number:05d}.parquet",
+                batches=tuple(_batches(runs, side, first, last + 1)),
+                skip=start - int(ends[first] - totals[first]),
+                first_row=start,
+                num_rows=stop - start,
+                split_rows=num_rows,
             )
-            store.write(f"{folder}/{encoded.shard.key}", encoded.data)
-            shards.append(encoded.shard)
-        splits[name] = Split(rows=len(members), shards=tuple(shards))
-    return WrittenSplits(splits, {name: tally.result() for name, tally in tallies.items()})
+        )
+    return plans
+
+
+def write_shard(writing: ShardWriting, plan: ShardPlan) -> WrittenShard:
+    """Gather, order, encode and store one shard; only a marker that names it makes it count."""
+    parked = [
+        table
+        for name, first, stop in plan.batches
+        for table in writing.scratch.read(name, range(first, stop))
+    ]
+    table = pa.concat_tables(parked).combine_chunks()
+    del parked
+    order = np.argsort(table[PLACE_COLUMN].to_numpy(), kind="stable")
+    chosen = order[plan.skip : plan.skip + plan.num_rows]
+    table = table.drop_columns([PLACE_COLUMN]).take(pa.array(chosen))
+    table = with_label_indices(table, writing.schema)
+    sketch = _empty_sketch(writing.schema, plan)
+    sketch.add(table, first_row=plan.first_row)
+    encoded = encode_shard(table, key=plan.key, rows_per_group=writing.rows_per_group)
+    writing.store.write(f"{writing.folder}/{plan.key}", encoded.data)
+    return WrittenShard(encoded.shard, sketch)
 
 
 def encode_shard(table: pa.Table, *, key: str, rows_per_group: int) -> EncodedShard:
@@ -104,13 +156,15 @@ def encode_shard(table: pa.Table, *, key: str, rows_per_group: int) -> EncodedSh
     """
     sink = io.BytesIO()
     # Checksums let readers tell a flipped bit from a value. Dictionaries keep bytes at a byte each:
-    # Parquet has no 8-bit integers, plain uint8 tensors would take four times the space.
+    # Parquet has no 8-bit integers, plain uint8 tensors would take four times the space. For wider
+    # numbers they cost twice the time to write, and zstd finds repetitions by itself.
     pq.write_table(
         table,
         sink,
         row_group_size=rows_per_group,
         compression="zstd",
-        use_dictionary=True,
+        use_dictionary=_repetitive(table.schema) or False,
+        write_statistics=False,
         write_page_checksum=True,
     )
     data = sink.getvalue()
@@ -121,27 +175,9 @@ def encode_shard(table: pa.Table, *, key: str, rows_per_group: int) -> EncodedSh
         row_groups=tuple(min(rows_per_group, table.num_rows - start) for start in starts),
         size_bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
+        table_bytes=table.nbytes,
     )
     return EncodedShard(shard, data)
-
-
-def gather(spool: Spool, tables: Places, rows: Places) -> pa.Table:
-    """Rows picked from a spool, in the order given.
-
-    Args:
-        spool: Tables of one schema.
-        tables: For each row wanted, the number of its table.
-        rows: For each row wanted, its position in that table.
-    """
-    order = np.argsort(tables, kind="stable")
-    numbers, starts = np.unique(tables[order], return_index=True)
-    pieces = [
-        spool.table(int(number)).take(pa.array(rows[places]))
-        for number, places in zip(numbers, np.split(order, starts[1:]), strict=True)
-    ]
-    back = np.empty(len(order), dtype=np.int64)
-    back[order] = np.arange(len(order))
-    return pa.concat_tables(pieces).combine_chunks().take(pa.array(back))
 
 
 def with_label_indices(table: pa.Table, schema: Schema) -> pa.Table:
@@ -155,9 +191,30 @@ def with_label_indices(table: pa.Table, schema: Schema) -> pa.Table:
     return table.set_column(place, pa.field(label.name, label.arrow_type, nullable=False), numbers)
 
 
-def _tally(tallies: dict[str, ColumnTally], table: pa.Table, *, rows_at_once: int) -> None:
-    # Statistics are computed in float64; slices keep that from multiplying a whole shard by eight.
-    for start in range(0, table.num_rows, rows_at_once):
-        piece = table.slice(start, rows_at_once)
-        for name, tally in tallies.items():
-            tally.add(piece[name])
+def _empty_sketch(schema: Schema, plan: ShardPlan) -> TableSketch:
+    of_train = plan.key.startswith("train/")
+    columns = (*schema.features, schema.label) if of_train else (schema.label,)
+    fields = [(column.name, column.arrow_type) for column in columns]
+    return TableSketch(pa.schema(fields), expected_rows=plan.split_rows)
+
+
+def _batches(
+    runs: Sequence[Run], side: int, first: int, stop: int
+) -> Iterator[tuple[str, int, int]]:
+    """Per run, the batches of some of a side's places."""
+    for run in runs:
+        held = np.concatenate([[0], np.cumsum(run.counts.ravel() > 0)])
+        width = run.counts.shape[1]
+        begin, end = int(held[side * width + first]), int(held[side * width + stop])
+        if begin < end:
+            yield run.name, begin, end
+
+
+def _repetitive(schema: pa.Schema) -> list[str]:
+    """Parquet paths of the columns that a dictionary makes smaller."""
+    paths = []
+    for field in schema:
+        element = getattr(field.type, "value_type", field.type)
+        if is_text(element) or pa.types.is_boolean(element) or element.bit_width <= 8:
+            paths += [field.name, f"{field.name}.list.element"]
+    return paths

@@ -5,13 +5,14 @@ that are something else reject their rows later.
 """
 
 from collections import Counter
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shardline.data.casting import dtype_of, is_list, is_text
+from shardline.data.casting import CastColumn, dtype_of, is_list, is_text
 from shardline.data.rows import ORIGIN_FILE, ORIGIN_ROW, RawBatch
 from shardline.data.schema import Column
 from shardline.errors import DataError
@@ -20,6 +21,10 @@ from shardline.errors import DataError
 INTEGER = r"^\s*[+-]?\d{1,18}\s*$"
 DECIMAL = r"^\s*[+-]?((\d+\.\d*|\.\d+)([eE][+-]?\d+)?|\d+[eE][+-]?\d+|[nN]a[nN]|[iI]nf)\s*$"
 BOOLEAN = r"^\s*(true|false|True|False|TRUE|FALSE)\s*$"
+
+# Whole numbers of more than 18 digits are none by their looks.
+MAX_PLAIN = 10**18
+_NUMBERS = ("int64", "float64")
 
 Kind = tuple[str, tuple[int, ...]]
 """A dtype (or the name of an Arrow type that has none) and the shape of one value."""
@@ -47,14 +52,36 @@ class Survey:
     columns: dict[str, Evidence] = field(default_factory=dict)
     num_rows: int = 0
 
-    def add(self, batch: RawBatch) -> None:
-        """Count one batch."""
+    def add(
+        self,
+        batch: RawBatch,
+        cast: Mapping[str, CastColumn] | None = None,
+        *,
+        only: Container[str] | None = None,
+    ) -> None:
+        """Count one batch.
+
+        Args:
+            batch: The rows.
+            cast: Columns that have been cast; where that went well, values need no other look.
+            only: Columns that matter; None for all.
+        """
         self.num_rows += batch.table.num_rows
         for name in batch.available:
             self.columns.setdefault(name, Evidence())
         for name in batch.table.column_names:
-            if name not in (ORIGIN_FILE, ORIGIN_ROW):
-                self._count(self.columns[name], batch.table[name].combine_chunks())
+            if name in (ORIGIN_FILE, ORIGIN_ROW) or (only is not None and name not in only):
+                continue
+            typed = (cast or {}).get(name)
+            self._count(self.columns[name], batch.table[name], typed and typed.values)
+
+    def merge(self, other: "Survey") -> None:
+        """Count what another survey has counted."""
+        self.num_rows += other.num_rows
+        for name, evidence in other.columns.items():
+            mine = self.columns.setdefault(name, Evidence())
+            mine.kinds.update(evidence.kinds)
+            mine.nulls += evidence.nulls
 
     def column(self, name: str, *, tolerance: float) -> Column:
         """The column that a feature's values make up.
@@ -80,15 +107,17 @@ class Survey:
             )
         return Column.model_validate({"name": name, "dtype": dtype, "shape": shape})
 
-    def _count(self, evidence: Evidence, values: pa.Array) -> None:
-        present = len(values) - values.null_count
-        evidence.nulls += values.null_count
+    def _count(self, evidence: Evidence, raw: pa.ChunkedArray, cast: pa.Array | None) -> None:
+        present = len(raw) - raw.null_count
+        evidence.nulls += raw.null_count
         if not present:
             return
-        if is_text(values.type) and not self.typed:
-            evidence.kinds.update(_text_kinds(values, present))
+        if not is_text(raw.type) or self.typed:
+            evidence.kinds[_kind_of(raw.combine_chunks())] += present
+        elif cast is not None and cast.null_count == raw.null_count and _is_plain_number(cast):
+            evidence.kinds[_NUMBERS[pa.types.is_floating(cast.type)], ()] += present
         else:
-            evidence.kinds[_kind_of(values)] += present
+            evidence.kinds.update(_text_kinds(raw.combine_chunks(), present))
 
 
 def settled(evidence: Evidence, *, tolerance: float) -> Kind:
@@ -119,10 +148,21 @@ def _widest(numbers: list[str]) -> str:
     return "float64" if any("float" in dtype for dtype in numbers) else "int64"
 
 
+def _is_plain_number(cast: pa.Array) -> bool:
+    """Whether all values are numbers that their text, looked at, would be taken for."""
+    if not (pa.types.is_integer(cast.type) or pa.types.is_floating(cast.type)):
+        return False
+    ends = pc.min_max(cast)
+    return bool(ends["min"].as_py() > -MAX_PLAIN and ends["max"].as_py() < MAX_PLAIN)
+
+
 def _text_kinds(values: pa.Array, present: int) -> Counter[Kind]:
     found = Counter[Kind]()
+    counted = values.value_counts()
+    texts, counts = counted.field("values"), counted.field("counts")
     for dtype, pattern in (("int64", INTEGER), ("float64", DECIMAL), ("bool", BOOLEAN)):
-        found[dtype, ()] = pc.sum(pc.match_substring_regex(values, pattern)).as_py() or 0
+        matching = pc.match_substring_regex(texts, pattern)
+        found[dtype, ()] = pc.sum(counts.filter(matching)).as_py() or 0
     found["string", ()] = present - found.total()
     return +found
 

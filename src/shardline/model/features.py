@@ -30,8 +30,28 @@ class Feature:
             shape=self.column.shape or (1,), dtype=self.column.dtype, name=self.column.name
         )
 
+    def cleaned(self) -> Any:
+        """The input within the bounds of `data.cleaning`, and filled where it is NaN.
+
+        Rows of a dataset and rows that shardline scores or serves are that already. In the graph it
+        holds for whoever runs the exported model without shardline.
+        """
+        import keras
+
+        treatment, values = self.column.treatment, self.input
+        if treatment is None or self.column.dtype in ("string", "bool"):
+            return values
+        if treatment.beyond == "clip" and treatment.low is not None:
+            values = keras.ops.maximum(values, treatment.low)
+        if treatment.beyond == "clip" and treatment.high is not None:
+            values = keras.ops.minimum(values, treatment.high)
+        if treatment.fill is not None and self.column.dtype.startswith("float"):
+            # Last, as when the dataset was made: a constant may lie beyond the bounds.
+            values = keras.ops.where(keras.ops.isnan(self.input), treatment.fill, values)
+        return values
+
     def normalized(self) -> Any:
-        """The input with the train split's mean and deviation taken out, as float32.
+        """The cleaned input with the train split's mean and deviation taken out, as float32.
 
         Raises:
             ModelError: The column holds text.
@@ -48,7 +68,7 @@ class Feature:
         layer = keras.layers.Normalization(
             axis=None, mean=statistics.mean, variance=max(statistics.variance, 1e-12)
         )
-        return layer(keras.ops.cast(self.input, "float32"))
+        return layer(keras.ops.cast(self.cleaned(), "float32"))
 
     def indexed(self) -> Any:
         """Text as int64 indices into the train split's vocabulary; 0 is for unseen texts.

@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shardline.data.cleaning.raw_rows import cast_raw_rows, raw_names
 from shardline.data.images import PATH_COLUMN
 from shardline.data.manifest import DatasetManifest, Shard
 from shardline.data.readers import read_rows, read_tables
 from shardline.data.reading import shard_table
-from shardline.data.rows import Batch, RowLayout, cast_rows, with_origin
+from shardline.data.rows import Batch, RowLayout, with_origin
 from shardline.data.schema import Column, Label, Schema
 from shardline.data.sources import SourceFiles
 from shardline.errors import DataError
@@ -41,6 +42,11 @@ class Wanted:
     def names(self) -> list[str]:
         """All of them, each once."""
         return list(dict.fromkeys((*(column.name for column in self.features), *self.keep)))
+
+    @property
+    def raw_names(self) -> list[str]:
+        """What raw rows must have for them."""
+        return list(dict.fromkeys((*raw_names(self.features), *self.keep)))
 
 
 class ScoreInput(Protocol):
@@ -191,7 +197,7 @@ class FilesInput:
             return
         first = next(read_tables(self._part(0, 1), self.source, []), None)
         if first is not None:
-            _require(wanted.names, first.available, self.listed[0].name)
+            _require(wanted.raw_names, first.available, self.listed[0].name)
 
     def kept_types(self, wanted: Wanted) -> dict[str, Any]:
         """Text, but for kept features."""
@@ -214,13 +220,13 @@ class FilesInput:
         first = unit.first_row + 1
         with self.files.opened(file, seekable=True) as stream:
             batches = pq.ParquetFile(stream).iter_batches(
-                batch_size=BATCH_ROWS, row_groups=unit.row_groups, columns=wanted.names
+                batch_size=BATCH_ROWS, row_groups=unit.row_groups, columns=wanted.raw_names
             )
             for batch in batches:
                 columns = {name: batch.column(name) for name in batch.schema.names}
                 rows = np.arange(first, first + batch.num_rows)
                 first += batch.num_rows
-                yield cast_rows(with_origin(columns, file.name, rows), layout)
+                yield cast_raw_rows(with_origin(columns, file.name, rows), layout)
 
     def _row_groups(self, position: int) -> list[int]:
         with self.files.opened(self.files.files[position], seekable=True) as stream:

@@ -7,6 +7,7 @@ import orjson
 
 from shardline.artifacts.manifest import ModelManifest
 from shardline.data.schema import Column
+from shardline.serving.treated import client_columns
 from shardline.serving.wire import SIGNATURE
 
 _DTYPES = {
@@ -39,7 +40,7 @@ def status_document(manifest: ModelManifest) -> bytes:
 def metadata_document(manifest: ModelManifest) -> bytes:
     """The answer to `GET /v1/models/NAME/metadata`: the signature, from the manifest's columns."""
     signature = {
-        "inputs": _tensors(manifest.inputs),
+        "inputs": _tensors(client_columns(manifest.inputs)),
         "outputs": _tensors(manifest.outputs),
         "method_name": "tensorflow/serving/predict",
     }

@@ -42,7 +42,7 @@ def column_array(rows: list[Any], column: Column) -> Array:
         MalformedRequestError: A value has the wrong type, shape or size.
     """
     if not column.shape:
-        rows = _unwrapped_scalars(rows)
+        rows = unwrapped_scalars(rows)
     flat = rows
     for size in column.shape:
         if set(map(type, flat)) != {list} or set(map(len, flat)) != {size}:
@@ -54,7 +54,7 @@ def column_array(rows: list[Any], column: Column) -> Array:
     return convert(flat, column).reshape(len(rows), *(column.shape or (1,)))
 
 
-def _unwrapped_scalars(rows: list[Any]) -> list[Any]:
+def unwrapped_scalars(rows: list[Any]) -> list[Any]:
     """A scalar may come bare or in a list of one."""
     if list not in set(map(type, rows)):
         return rows

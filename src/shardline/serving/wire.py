@@ -16,7 +16,8 @@ import orjson
 
 from shardline.data.schema import Column
 from shardline.serving.refusals import MalformedRequestError
-from shardline.serving.values import column_array, json_kind
+from shardline.serving.treated import client_columns, input_array, may_lack
+from shardline.serving.values import json_kind
 
 Form = Literal["instances", "inputs"]
 Columns = dict[str, "np.ndarray[Any, Any]"]
@@ -50,9 +51,13 @@ def parse_predict(body: bytes, inputs: Sequence[Column], *, max_rows: int) -> Pr
     document = _document(body)
     form = _form_of(document)
     by_name = _rows_by_name if form == "instances" else _columns_by_name
-    values = by_name(document[form], inputs)
+    values = by_name(document[form], client_columns(inputs))
     num_rows = _count_rows(values, max_rows=max_rows)
-    columns = {column.name: column_array(values[column.name], column) for column in inputs}
+    nothing = [None] * num_rows
+    columns = {
+        column.name: input_array(values.get(column.indicates or column.name, nothing), column)
+        for column in inputs
+    }
     return PredictRequest(columns, num_rows, form)
 
 
@@ -148,7 +153,7 @@ def _rows_by_name(rows: Any, inputs: Sequence[Column]) -> dict[str, list[Any]]:
                 f"send an object with the keys {_names(inputs)}."
             )
         _check_names(row, inputs, place=f"row {index} of 'instances'")
-    return {column.name: [row[column.name] for row in rows] for column in inputs}
+    return {column.name: [row.get(column.name) for row in rows] for column in inputs}
 
 
 def _columns_by_name(columns: Any, inputs: Sequence[Column]) -> dict[str, list[Any]]:
@@ -189,14 +194,15 @@ def _check_names(given: dict[str, Any], inputs: Sequence[Column], *, place: str)
                 f"{place} has the unknown column {name!r}{_nearest(name, sorted(expected))}; "
                 f"the model takes {_names(inputs)}."
             )
-    missing = [column.name for column in inputs if column.name not in given]
-    raise MalformedRequestError(
-        f"{place} lacks the column {missing[0]!r}; the model takes {_names(inputs)}."
-    )
+    for column in inputs:
+        if column.name not in given and not may_lack(column):
+            raise MalformedRequestError(
+                f"{place} lacks the column {column.name!r}; the model takes {_names(inputs)}."
+            )
 
 
 def _count_rows(values: dict[str, list[Any]], *, max_rows: int) -> int:
-    counts = {name: len(rows) for name, rows in values.items()}
+    counts = {name: len(rows) for name, rows in values.items()} or {"": 0}
     fewest, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
     if counts[fewest] != counts[most]:
         raise MalformedRequestError(

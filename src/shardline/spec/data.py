@@ -1,10 +1,21 @@
 """The `data` section: where raw examples come from and what a row consists of."""
 
-from typing import Annotated, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from shardline.spec.base import Section
+from shardline.spec.cleaning import (
+    FITTED_FILLS,
+    ColumnCleaning,
+    DuplicatesRule,
+    indicator_name,
+)
+from shardline.spec.locations import absolute
+from shardline.spec.split import SPLITS as SPLITS
+from shardline.spec.split import SplitName as SplitName
+from shardline.spec.split import SplitSpec as SplitSpec
 
 DType = Literal[
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -12,25 +23,38 @@ DType = Literal[
 ]  # fmt: skip
 Shape = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False)]
 Columns = Annotated[tuple[str, ...], Field(strict=False)]
-SplitName = Literal["train", "validation", "test"]
-SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+
+
+class LabelsTable(Section):
+    """A table with one row per image: its file, its label and what else is known of it."""
+
+    format: Literal["csv", "parquet", "json", "arrow"] = "csv"
+    path: str
+    """File, folder or glob."""
+    file: str = "file"
+    """Column with each image's path below the source's folder."""
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """For csv."""
 
 
 class ImagesSource(Section):
-    """Image files in one folder per class: `PATH/CLASS/anything.png`."""
+    """Image files in one folder per class, `PATH/CLASS/anything.png`, or with a table of labels."""
 
     format: Literal["images"]
     path: str
     """Folder or URI; a relative path counts from the spec file's folder."""
+    labels: LabelsTable | None = None
+    """Where labels come from when folders are no classes."""
 
 
 class CsvSource(Section):
-    """Delimited text with a header line."""
+    """Delimited text with a header line, plain or packed by gzip or zstd."""
 
     format: Literal["csv"]
     path: str
     """File, folder or glob."""
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """Left out: a tab for names that end in .tsv, otherwise a comma."""
 
 
 class ParquetSource(Section):
@@ -42,16 +66,44 @@ class ParquetSource(Section):
 
 
 class JsonSource(Section):
-    """JSON lines: one object per line."""
+    """JSON lines: one object per line, plain or packed by gzip or zstd."""
 
     format: Literal["json"]
     path: str
     """File, folder or glob."""
 
 
+class ArrowSource(Section):
+    """Arrow IPC files, of the file or the stream format."""
+
+    format: Literal["arrow"]
+    path: str
+    """File, folder or glob."""
+
+
+class PythonSource(Section):
+    """A function of one's own that yields Arrow tables."""
+
+    format: Literal["python"]
+    path: Annotated[str, Field(pattern=r"^[^:]+\.py:[A-Za-z_]\w*$")]
+    """`FILE.py:function`; the file may import modules that lie beside it."""
+    params: Annotated[dict[str, Any], Field(default_factory=dict)]
+    """Keyword arguments of the function."""
+
+
 Source = Annotated[
-    ImagesSource | CsvSource | ParquetSource | JsonSource, Field(discriminator="format")
+    ImagesSource | CsvSource | ParquetSource | JsonSource | ArrowSource | PythonSource,
+    Field(discriminator="format"),
 ]
+
+
+def located_source(source: Source, *, base: Path) -> Source:
+    """The same source with absolute locations; relative ones count from `base`."""
+    updates: dict[str, Any] = {"path": absolute(source.path, base=base)}
+    if isinstance(source, ImagesSource) and source.labels is not None:
+        path = absolute(source.labels.path, base=base)
+        updates["labels"] = source.labels.model_copy(update={"path": path})
+    return source.model_copy(update=updates)
 
 
 class FeatureSpec(Section):
@@ -71,24 +123,6 @@ class LabelSpec(Section):
     """An integer label read from text gets a vocabulary; a float label is a regression target."""
 
 
-class SplitSpec(Section):
-    """How rows are divided. A row's side depends on its key alone, so adding rows moves none."""
-
-    by: Literal["hash"] = "hash"
-    key: str | None = None
-    """Column whose value decides the split; without it, the whole row does."""
-    fractions: dict[SplitName, Annotated[float, Field(gt=0, le=1)]]
-
-    @model_validator(mode="after")
-    def _fractions_add_up(self) -> Self:
-        total = sum(self.fractions.values())
-        if abs(total - 1) > 1e-9:
-            raise ValueError(f"fractions must add up to 1, got {total:g}")
-        if "train" not in self.fractions:
-            raise ValueError("fractions must name `train`")
-        return self
-
-
 class DataSpec(Section):
     """Raw source to dataset."""
 
@@ -96,15 +130,61 @@ class DataSpec(Section):
     features: Annotated[dict[str, FeatureSpec], Field(min_length=1)] | None = None
     """Model inputs by name; left out, every column but label, key and kept ones is a feature."""
     label: LabelSpec
+    sample: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the rows to take, chosen by hash of the split's key or else of the row."""
+    cleaning: dict[str, ColumnCleaning] = Field(default_factory=dict)
+    """Rules by column: a feature, the label, or one that is carried along."""
+    duplicates: DuplicatesRule | None = None
+    """Left out, repeated rows stay."""
     split: SplitSpec | None = None
     """Left out, every row is training data."""
     keep: Columns = ()
     """Further columns carried along in the shards, for joining predictions back."""
+    mismatch: Literal["quarantine", "stop"] = "quarantine"
+    """What follows when a row cannot be used: it is set aside, or it ends `prepare`."""
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Share of rows that may be quarantined before `prepare` refuses the source."""
+    reuse: bool = True
+    """Keep the typed rows of a folder's files in the store, so that a later version reads only the
+    files that were added."""
 
     @model_validator(mode="after")
     def _label_is_no_feature(self) -> Self:
         if self.features is not None and self.label.name in self.features:
             raise ValueError(f"label {self.label.name!r} is also listed as a feature")
         return self
+
+    @model_validator(mode="after")
+    def _cleaning_suits_its_columns(self) -> Self:
+        for name, rules in self.cleaning.items():
+            feature = (self.features or {}).get(name)
+            if self.features is not None and feature is None and name not in self._others:
+                raise ValueError(f"cleaning.{name} is no feature, label, key or kept column")
+            if name == self.label.name and rules.missing and rules.missing.by in FITTED_FILLS:
+                raise ValueError(
+                    f"cleaning.{name}: a label is dropped or filled with a constant when missing, "
+                    f"not with the {rules.missing.by} of the others"
+                )
+            fills = rules.missing is not None and rules.missing.by != "drop"
+            if feature is not None and feature.shape and (rules.outliers or fills):
+                raise ValueError(f"cleaning.{name}: outliers and fills take scalar columns")
+            if feature is not None and feature.dtype == "string" and rules.outliers:
+                raise ValueError(f"cleaning.{name}: outliers take columns of numbers")
+        return self
+
+    @model_validator(mode="after")
+    def _indicators_are_new(self) -> Self:
+        taken = [*(self.features or ()), *self._others]
+        for name, rules in self.cleaning.items():
+            extra = indicator_name(name, rules.missing) if rules.missing else None
+            if extra in taken:
+                raise ValueError(f"cleaning.{name}: there is a column {extra!r} already")
+            taken += [extra] if extra else []
+        return self
+
+    @property
+    def _others(self) -> tuple[str, ...]:
+        """Columns that the spec names besides features."""
+        split = self.split.columns if self.split else ()
+        duplicates = self.duplicates.key if self.duplicates else ()
+        return (self.label.name, *split, *duplicates, *self.keep)

@@ -89,8 +89,8 @@ def _descend(model: Any, part: str) -> Any:
 
 
 def _tag_of(section: type[BaseModel]) -> str:
-    """What names a union's member in a location: its `format`, or else its class."""
-    tag = section.model_fields.get("format")
+    """What names a union's member in a location: its `format` or `by`, or else its class."""
+    tag = section.model_fields.get("format") or section.model_fields.get("by")
     return get_args(tag.annotation)[0] if tag else section.__name__
 
 

@@ -9,7 +9,7 @@ from pydantic import PrivateAttr, ValidationError, model_validator
 
 from shardline.errors import SpecError
 from shardline.spec.base import Name, Section
-from shardline.spec.data import DataSpec
+from shardline.spec.data import DataSpec, located_source
 from shardline.spec.locations import absolute
 from shardline.spec.model import ModelSpec
 from shardline.spec.output import ExportSpec, ScoreSpec, ServeSpec
@@ -82,9 +82,7 @@ class Spec(Section):
 
     def located_at(self, base: Path) -> Self:
         """The same spec with every relative location made absolute against `base`."""
-        source = self.data.source.model_copy(
-            update={"path": absolute(self.data.source.path, base=base)}
-        )
+        source = located_source(self.data.source, base=base)
         located: Self = self.model_copy(
             update={
                 "store": absolute(self.store, base=base),
@@ -97,12 +95,14 @@ class Spec(Section):
         return located
 
     def _located_train(self, base: Path) -> TrainSpec:
-        source = self.train.warm_start
-        if source is None:
-            return self.train
-        return self.train.model_copy(
-            update={"warm_start": located_weight_source(source, base=base)}
-        )
+        updates: dict[str, Any] = {}
+        source, folder = self.train.warm_start, self.train.cache.dir
+        if source is not None:
+            updates["warm_start"] = located_weight_source(source, base=base)
+        if folder is not None:
+            located = {"dir": absolute(folder, base=base)}
+            updates["cache"] = self.train.cache.model_copy(update=located)
+        return self.train.model_copy(update=updates)
 
     def _located_score(self, base: Path) -> ScoreSpec:
         updates: dict[str, str] = {}

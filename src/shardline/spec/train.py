@@ -32,6 +32,22 @@ class CheckpointSpec(Section):
     """Left out, the last checkpoint is the one evaluated and exported."""
 
 
+class CacheSpec(Section):
+    """Where each machine keeps the rows it has read, for later epochs and runs."""
+
+    dir: str | None = None
+    """A folder on each worker's own disk; left out, `shardline` in the user's cache folder."""
+    max_bytes: Annotated[int, Field(ge=0)] = 16 << 30
+    """Size of that folder. A train split that is larger when decoded is not kept."""
+
+    @field_validator("dir")
+    @classmethod
+    def _is_local(cls, value: str | None) -> str | None:
+        if value is not None and "://" in value and not value.startswith("file://"):
+            raise ValueError(f"expected a local folder, got {value!r}")
+        return value
+
+
 class WorkersSpec(Section):
     """As many workers as the cluster holds at the moment, between two bounds."""
 
@@ -71,6 +87,11 @@ class TrainSpec(Section):
     """Decides initial weights and the order of rows."""
     lanes: Positive | None = None
     """Fixed streams the rows are dealt into; left out, the largest divisor of the batch to 16."""
+    order: Literal["auto", "window", "full"] = "auto"
+    """How rows are permuted: inside a bounded window of a stream of row groups, or all of a lane's
+    rows at once; `auto` streams the first epoch and, if the split fits the cache, no other."""
+    cache: CacheSpec = CacheSpec()
+    """Rows on the workers' disks."""
     cpus_per_worker: Positive = 1
     gpus_per_worker: Annotated[int, Field(ge=0, le=1)] = 0
     """A worker trains on one GPU; more GPUs are used by more workers."""

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from shardline.artifacts.checkpoint import list_checkpoints
+from shardline.data.forms import order_in_words
 from shardline.data.manifest import DatasetManifest
 from shardline.errors import IntegrityError, NotFoundError, SpecError
 from shardline.model.code import ModelCode
@@ -92,6 +93,7 @@ def run_identity(spec: Spec, dataset: DatasetManifest, code: ModelCode) -> dict[
         "train.seed": str(spec.train.seed),
         "train.global_batch": str(spec.train.global_batch),
         "train.lanes": str(spec.train.num_lanes),
+        "train.order": order_in_words(dataset, spec.train),
         "train.mixed_precision": spec.train.mixed_precision,
         "train.class_weight": str(spec.train.class_weight),
         "train.warm_start": str(spec.train.warm_start),

@@ -11,6 +11,7 @@ from shardline.artifacts.variables import (
     assign_variables,
     restore_weights,
 )
+from shardline.data.forms import split_order
 from shardline.data.manifest import DatasetManifest
 from shardline.data.order import Order
 from shardline.errors import InputError, NotFiniteError, ShardlineError
@@ -92,6 +93,7 @@ def _train(task: WorkerTask, exchange: Exchange) -> Outcome:
     try:
         with (
             naming_the_step(exchange, record),
+            stream.explaining(),
             journaling(store, spec, record=record, stream=stream, rank=exchange.rank) as journal,
         ):
             callbacks = callback_list(
@@ -167,13 +169,15 @@ def _streams(task: WorkerTask, model: Any, exchange: Exchange) -> tuple[TrainStr
     local_batch = train.global_batch // exchange.world_size
 
     def read() -> tuple[TrainStream, Any]:
-        stream = TrainStream(dataset, train_order(task.spec, dataset), **place)
+        stream = TrainStream(dataset, train, **place)
         if exchange.world_size > 1:
             refuse_unaddable(model, stream.dataset(Cursor(epoch=0, step=0), stop_epoch=1))
         return stream, validation_stream(dataset, batch_rows=local_batch, **place)
 
     stream, validation = agreed(exchange, read)
-    stream.class_weights = class_weights(train, dataset.columns.label, stream.labels, exchange)
+    if train.class_weight is not None:
+        label = dataset.columns.label
+        stream.class_weights = class_weights(train, label, stream.labels(), exchange)
     return stream, validation
 
 
@@ -182,13 +186,9 @@ def train_order(spec: Spec, dataset: DatasetManifest) -> Order:
 
     Raises:
         DataError: The split is smaller than one global batch.
+        SpecError: `order: full` of a split that does not fit the cache.
     """
-    return Order(
-        num_rows=dataset.split("train").rows,
-        num_lanes=spec.train.num_lanes,
-        global_batch=spec.train.global_batch,
-        seed=spec.train.seed,
-    )
+    return split_order(dataset, "train", spec.train)
 
 
 def _before_training(task: WorkerTask, world_size: int) -> CheckpointManifest:

@@ -1,12 +1,18 @@
-"""The data order: a permutation, the same on every cluster, resumable anywhere."""
+"""The data order: a permutation, the same on every cluster, resumable anywhere, in both forms."""
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shardline.data.order import Order, permuted, round_keys
+from shardline.data.order import Order
+from shardline.data.permutation import permuted, permuted_each, round_keys
+from shardline.data.windows import WindowForm
 from shardline.errors import DataError
+
+checked = settings(max_examples=50, deadline=None)
+EPOCHS = 3
+"""With two epochs in window form, both forms are seen."""
 
 
 def divisors(number):
@@ -14,41 +20,66 @@ def divisors(number):
 
 
 @st.composite
-def orders(draw):
+def orders(draw, min_rows=0):
     global_batch = draw(st.integers(1, 48))
     lanes = draw(st.sampled_from(divisors(global_batch)))
-    num_rows = draw(st.integers(global_batch, 400))
+    groups = draw(st.lists(st.integers(0, 60), min_size=1, max_size=20))
+    groups.append(max(0, max(global_batch, min_rows) - sum(groups)))
     return Order(
-        num_rows=max(num_rows, lanes * (global_batch // lanes)),
+        num_rows=sum(groups),
         num_lanes=lanes,
         global_batch=global_batch,
         seed=draw(st.integers(0, 2**31 - 1)),
+        window=WindowForm(row_groups=tuple(groups), rows=draw(st.integers(1, 80)), epochs=2),
     )
 
 
+def of_epoch(order, epoch, lanes=None):
+    """The rows of every step, one row of the result per step."""
+    steps = order.steps_per_epoch
+    lanes = lanes or range(order.num_lanes)
+    rows = order.batch_rows(epoch=epoch, step=0, lanes=lanes, num_steps=steps)
+    return rows.reshape(steps, -1)
+
+
+@checked
 @given(size=st.integers(1, 3000), seed=st.integers(0, 2**31))
 def test_permuted_any_size_is_a_bijection(size, seed):
     positions = np.arange(size, dtype=np.uint64)
-    values = permuted(positions, size=size, keys=round_keys(seed))
+    values = permuted(positions, size=size, keys=round_keys(seed, 1))
     assert sorted(values.tolist()) == list(range(size))
 
 
-@given(order=orders(), epoch=st.integers(0, 5))
+def test_permuted_every_small_size_is_a_bijection():
+    for size in range(1, 130):
+        values = permuted(np.arange(size, dtype=np.uint64), size=size, keys=round_keys(size))
+        assert sorted(values.tolist()) == list(range(size))
+
+
+@checked
+@given(sizes=st.lists(st.integers(1, 300), min_size=1, max_size=6), seed=st.integers(1, 2**31))
+def test_permuted_each_is_what_each_alone_would_be(sizes, seed):
+    keys = np.stack([round_keys(seed, number + 1) for number in range(len(sizes))], axis=1)
+    positions = np.arange(min(sizes), dtype=np.uint64)
+    together = permuted_each(positions, sizes=np.array(sizes, np.uint64), keys=keys)
+    for number, size in enumerate(sizes):
+        alone = permuted(positions, size=size, keys=keys[:, number])
+        assert np.array_equal(together[number], alone)
+
+
+@checked
+@given(order=orders(), epoch=st.integers(0, EPOCHS - 1))
 def test_order_whole_epoch_uses_no_row_twice(order, epoch):
-    lanes = range(order.num_lanes)
-    steps = [
-        order.batch_rows(epoch=epoch, step=step, lanes=lanes)
-        for step in range(order.steps_per_epoch)
-    ]
-    rows = np.concatenate(steps)
-    assert all(len(step) == order.global_batch for step in steps)
-    assert len(set(rows.tolist())) == len(rows)
-    assert rows.min() >= 0
-    assert rows.max() < order.num_rows
-    assert order.num_rows - len(rows) < order.global_batch + order.num_lanes
+    steps = of_epoch(order, epoch)
+    assert steps.shape == (order.steps_per_epoch, order.global_batch)
+    assert len(np.unique(steps)) == steps.size
+    assert steps.min() >= 0
+    assert steps.max() < order.num_rows
+    assert order.num_rows - steps.size < order.global_batch + order.num_lanes
 
 
-@given(order=orders(), epoch=st.integers(0, 3), data=st.data())
+@checked
+@given(order=orders(), epoch=st.integers(0, EPOCHS - 1), data=st.data())
 def test_order_any_world_size_gives_the_same_global_batch(order, epoch, data):
     step = data.draw(st.integers(0, order.steps_per_epoch - 1))
     alone = order.batch_rows(epoch=epoch, step=step, lanes=range(order.num_lanes))
@@ -64,33 +95,55 @@ def test_order_any_world_size_gives_the_same_global_batch(order, epoch, data):
             assert part.max() < stop
 
 
-def test_order_epochs_differ_and_leave_other_rows_out():
-    order = Order(num_rows=103, num_lanes=4, global_batch=16, seed=3)
-    epochs = [
-        np.concatenate(
-            [
-                order.batch_rows(epoch=epoch, step=step, lanes=range(4))
-                for step in range(order.steps_per_epoch)
-            ]
-        )
-        for epoch in range(6)
-    ]
-    left_out = {frozenset(range(103)) - frozenset(rows.tolist()) for rows in epochs}
-    assert len({tuple(rows) for rows in epochs}) == 6
-    assert len(left_out) == 6
+@checked
+@given(order=orders(), epoch=st.integers(0, EPOCHS - 1), data=st.data())
+def test_order_resumed_at_any_step_is_the_tail_of_the_epoch(order, epoch, data):
+    step = data.draw(st.integers(0, order.steps_per_epoch - 1))
+    num_steps = data.draw(st.integers(1, order.steps_per_epoch - step))
+    lanes = range(data.draw(st.integers(0, order.num_lanes - 1)), order.num_lanes)
+    whole = of_epoch(order, epoch, lanes)
+    resumed = order.batch_rows(epoch=epoch, step=step, lanes=lanes, num_steps=num_steps)
+    assert np.array_equal(resumed, whole[step : step + num_steps].ravel())
 
 
-def test_order_shuffle_is_about_as_good_as_a_full_one():
-    order = Order(num_rows=20_000, num_lanes=1, global_batch=100, seed=1)
-    rows = np.concatenate(
-        [
-            order.batch_rows(epoch=0, step=step, lanes=range(1))
-            for step in range(order.steps_per_epoch)
-        ]
-    )
-    correlation = np.corrcoef(rows, np.arange(len(rows)))[0, 1]
-    # A uniform permutation of n values has a deviation of about 1 / sqrt(n) = 0.007.
-    assert abs(correlation) < 0.03
+@checked
+@given(order=orders(), epoch=st.integers(0, 1))
+def test_window_form_takes_each_window_whole_before_the_next(order, epoch):
+    for lane in range(order.num_lanes):
+        start, stop = order.lane_range(lane)
+        if start == stop:
+            continue
+        stream = order.stream(lane, epoch, order.window)
+        places = stream.places(0, stream.num_rows)
+        windows = [stream.window_of(int(place)) for place in places]
+        assert windows == sorted(windows)
+        assert max(np.bincount(windows)) <= order.window.rows
+        assert sorted(stream.rows_at(places)) == list(range(start, stop))
+
+
+@checked
+@given(order=orders(), epoch=st.integers(0, 1))
+def test_window_form_reads_each_piece_of_a_row_group_in_one_go(order, epoch):
+    bounds = np.cumsum(order.window.row_groups)
+    for lane in range(order.num_lanes):
+        stream = order.stream(lane, epoch, order.window)
+        rows = stream.rows_at(np.arange(stream.num_rows))
+        group = np.searchsorted(bounds, rows, side="right")
+        changes = np.count_nonzero(np.diff(group)) + 1
+        assert changes == len(np.unique(group)) == len(stream.starts)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**31 - 1))
+@pytest.mark.parametrize("epochs", [0, 6], ids=["full", "window"])
+def test_order_epochs_differ_and_leave_other_rows_out(epochs, seed):
+    form = WindowForm(row_groups=(20,) * 5 + (3,), rows=16, epochs=epochs)
+    order = Order(num_rows=103, num_lanes=4, global_batch=16, seed=seed, window=form)
+    found = [of_epoch(order, epoch).ravel() for epoch in range(6)]
+    left_out = [frozenset(range(103)) - frozenset(rows.tolist()) for rows in found]
+    assert len({tuple(rows) for rows in found}) == 6
+    assert len(set(left_out)) > 4  # 7 of 103 rows: two epochs that agree are rare
+    assert len(frozenset.intersection(*left_out)) == 0
 
 
 def test_order_fewer_rows_than_a_batch_is_refused():

@@ -1,4 +1,3 @@
-import json
 from dataclasses import asdict
 
 import numpy as np
@@ -14,43 +13,15 @@ from tests.raw_sources import (
     write_jsonl,
     write_parquet,
 )
+from tests.unit.data.preparing import manifest_of, prepare, quarantined, rows_of
 
-from shardline.data.manifest import MARKER_NAME, dataset_versions, load_dataset
-from shardline.data.prepare import prepare_dataset
-from shardline.data.reading import column_to_numpy, read_split
+from shardline.data.manifest import MARKER_NAME, dataset_versions
+from shardline.data.reading import column_to_numpy
 from shardline.data.shards import ShardSize
 from shardline.errors import DataError
-from shardline.progress import SilentProgress
-from shardline.spec.data import SPLITS
 from shardline.store import Store
 
 SMALL = ShardSize(target_bytes=400, group_bytes=200)
-
-
-def prepare(spec, *, store=None, size=None, progress=None):
-    return prepare_dataset(
-        spec,
-        store=store or Store(spec.store),
-        clock=lambda: 1000.0,
-        progress=progress or SilentProgress(),
-        size=size,
-    )
-
-
-def rows_of(spec, result, *, splits=SPLITS):
-    store = Store(spec.store)
-    manifest = load_dataset(store, result.dataset, result.version)
-    tables = [t for split in splits for t in read_split(store, manifest, split)]
-    return pa.concat_tables(tables)
-
-
-def manifest_of(spec, result):
-    return load_dataset(Store(spec.store), result.dataset, result.version)
-
-
-def quarantined(spec, result):
-    text = Store(spec.store).read(f"datasets/sample/{result.version}/quarantine/rows.jsonl")
-    return [json.loads(line) for line in text.decode().splitlines()]
 
 
 class Recorder:

@@ -10,23 +10,12 @@ from tests.raw_sources import (
     write_jsonl,
     write_parquet,
 )
+from tests.unit.data.preparing import prepare
 
 from shardline.data.manifest import dataset_versions, load_dataset
-from shardline.data.prepare import prepare_dataset
 from shardline.data.shards import ShardSize
 from shardline.errors import DataError, NotFoundError, SpecError, StoreUnavailableError
-from shardline.progress import SilentProgress
 from shardline.store import Store
-
-
-def prepare(spec, *, store=None, size=None):
-    return prepare_dataset(
-        spec,
-        store=store or Store(spec.store),
-        clock=lambda: 1000.0,
-        progress=SilentProgress(),
-        size=size,
-    )
 
 
 def refused(spec, sentence):

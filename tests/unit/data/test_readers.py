@@ -10,11 +10,11 @@ from tests.raw_sources import (
     write_parquet,
 )
 
-from shardline.data import json_lines, readers
+from shardline.data import csv_rows, json_lines
 from shardline.data.readers import read_rows, read_tables
 from shardline.data.rows import ORIGIN_ROW
 from shardline.data.schema import Column, Label, Schema
-from shardline.data.sources import content_hashes, fingerprint, list_source
+from shardline.data.sources import fingerprint, list_source, read_contents
 from shardline.errors import DataError
 
 SCHEMA = Schema(
@@ -70,27 +70,27 @@ def test_list_source_brackets_in_a_real_name_are_no_glob(tmp_path):
 
 
 def test_fingerprint_follows_names_and_content_alone(tree):
-    before = fingerprint(content_hashes(listed(tree, "csv", "raw")[0]))
+    before = fingerprint(read_contents(listed(tree, "csv", "raw")[0]))
     (tree / "raw").rename(tree / "moved")
-    assert fingerprint(content_hashes(listed(tree, "csv", "moved")[0])) == before
+    assert fingerprint(read_contents(listed(tree, "csv", "moved")[0])) == before
     (tree / "moved/b.csv").write_text("other")
-    changed = fingerprint(content_hashes(listed(tree, "csv", "moved")[0]))
+    changed = fingerprint(read_contents(listed(tree, "csv", "moved")[0]))
     assert changed != before
     (tree / "moved/b.csv").write_text("b.csv")
     (tree / "moved/b.csv").rename(tree / "moved/z.csv")
-    assert fingerprint(content_hashes(listed(tree, "csv", "moved")[0])) not in (before, changed)
+    assert fingerprint(read_contents(listed(tree, "csv", "moved")[0])) not in (before, changed)
 
 
-def test_content_hashes_streamed_equal_whole(tree, monkeypatch):
+def test_read_contents_streamed_equal_whole(tree, monkeypatch):
     files, _ = listed(tree, "csv", "raw")
-    whole = content_hashes(files)
+    whole = read_contents(files)
     monkeypatch.setattr("shardline.data.sources.WHOLE_READ_BYTES", 0)
     monkeypatch.setattr("shardline.data.sources.STREAM_BYTES", 3)
-    assert content_hashes(files) == whole
+    assert read_contents(files) == whole
 
 
 def test_csv_row_numbers_are_right_across_blocks_and_skipped_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(csv_rows, "BLOCK_BYTES", 64)
     lines = table_csv(200).splitlines()
     for number in (1, 50, 51, 120, 200):
         lines[number] += ",surplus"

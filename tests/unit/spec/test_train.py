@@ -108,3 +108,12 @@ def test_weight_file_counts_from_the_spec_file(tmp_path):
 def test_more_gpus_than_a_worker_uses_are_refused():
     with pytest.raises(SpecError, match=r"train\.gpus_per_worker: .* less than or equal to 1"):
         train_section(gpus_per_worker=2)
+
+
+def test_cache_folder_counts_from_the_spec_file_and_is_local():
+    assert train_section(cache={"dir": "rows"}).cache.dir.startswith("file:///")
+    assert train_section().cache.dir is None
+    with pytest.raises(
+        SpecError, match=r"train\.cache\.dir: expected a local folder, got 's3://b'"
+    ):
+        train_section(cache={"dir": "s3://b"})

@@ -1,0 +1,175 @@
+"""The folder on a machine's disk that keeps rows: entries, who uses them, and which have to go.
+
+An entry is a folder of files of known size, named by a digest of what it holds. It appears by a
+rename, so it is never half there; whoever uses it holds a shared lock on it, which the kernel drops
+with the process. Entries may be deleted at any time: open files outlive their names.
+"""
+
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shardline.errors import ResourceError
+from shardline.spec.locations import local_path
+from shardline.spec.train import CacheSpec
+
+LOCK = "lock"
+_PARTIAL, _TRASH = ".partial-", ".trash-"
+# Only a folder that is deleted again and again while it is made needs more than two.
+MAX_ATTEMPTS = 20
+
+
+@dataclass
+class Entry:
+    """An entry in use by this process."""
+
+    path: Path
+    lock: int
+    """Descriptor of its lock file."""
+
+    def close(self) -> None:
+        """Let others evict it."""
+        if self.lock >= 0:
+            os.close(self.lock)
+            self.lock = -1
+
+
+def cache_root(cache: CacheSpec) -> Path:
+    """The folder that the spec names, or `shardline` in the user's cache folder."""
+    if cache.dir is not None:
+        return local_path(cache.dir)
+    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(home, "shardline")
+
+
+def open_entry(
+    root: Path, name: str, *, files: Mapping[str, int], needed_bytes: int, max_bytes: int
+) -> Entry:
+    """An entry, made if there is none or if it is not whole.
+
+    Args:
+        root: The cache folder.
+        name: Digest of what the entry holds.
+        files: Least bytes of every file. New ones are sparse, of just that size.
+        needed_bytes: What the entry will take on disk; room is made when it is new.
+        max_bytes: Size of the folder, after which the entries that were used longest ago go.
+
+    Raises:
+        ResourceError: The folder cannot be written.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for _ in range(MAX_ATTEMPTS):
+            entry = _in_use(root / name)
+            if entry is not None and _is_whole(entry.path, files):
+                os.utime(entry.path / LOCK)
+                return entry
+            if entry is not None or (root / name).exists():
+                _remove(root / name)  # torn: what made it did not finish, or someone cut it
+            if entry is not None:
+                entry.close()
+            make_room(root, needed_bytes, max_bytes=max_bytes)
+            _create(root, name, files)
+    except OSError as error:
+        raise unwritable(root, error) from error
+    raise ResourceError(f"cache folder {root} is emptied all the time; set train.cache.dir.")
+
+
+def unwritable(root: Path, error: OSError) -> ResourceError:
+    """The error for a folder that takes no more."""
+    return ResourceError(
+        f"cannot keep rows in {root}: {error.strerror}; set train.cache.dir to a folder with room "
+        "on the worker's own disk, or train.cache.max_bytes to 0 to read the store in every epoch."
+    )
+
+
+def make_room(root: Path, needed_bytes: int, *, max_bytes: int) -> None:
+    """Remove entries that nobody uses, the ones used longest ago first, until the new one fits."""
+    entries = sorted(_entries(root), key=lambda found: found[0])
+    total = sum(size for _, size, _ in entries)
+    for _, size, path in entries:
+        if total + needed_bytes <= max_bytes:
+            return
+        if _evict(path):
+            total -= size
+
+
+def _entries(root: Path) -> Iterator[tuple[float, int, Path]]:
+    """When each entry was last opened, its bytes on disk, and where it is."""
+    for path in root.iterdir():
+        try:
+            if path.name.startswith((_PARTIAL, _TRASH)):
+                used_s = 0.0  # left by a process that died, unless its lock is held
+            else:
+                used_s = (path / LOCK).stat().st_mtime
+            yield used_s, sum(file.stat().st_blocks * 512 for file in path.iterdir()), path
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # no entry, or gone meanwhile
+
+
+def _evict(path: Path) -> bool:
+    try:
+        lock = os.open(path / LOCK, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _remove(path)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
+    return True
+
+
+def _in_use(path: Path) -> Entry | None:
+    """The entry with a shared lock on it; None if there is none, or if it is just being evicted."""
+    try:
+        lock = os.open(path / LOCK, os.O_RDWR)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        if (path / LOCK).stat().st_ino == os.fstat(lock).st_ino:
+            return Entry(path, lock)
+    except FileNotFoundError:
+        pass  # evicted while this process waited for the lock
+    os.close(lock)
+    return None
+
+
+def _is_whole(path: Path, files: Mapping[str, int]) -> bool:
+    try:
+        return all((path / name).stat().st_size >= size for name, size in files.items())
+    except FileNotFoundError:
+        return False
+
+
+def _create(root: Path, name: str, files: Mapping[str, int]) -> None:
+    partial = root / f"{_PARTIAL}{secrets.token_hex(8)}"
+    partial.mkdir(mode=0o700)
+    with (partial / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        for file, size in files.items():
+            with (partial / file).open("wb") as made:
+                made.truncate(size)
+        try:
+            partial.rename(root / name)
+        except OSError:
+            if not (root / name).exists():
+                raise
+            shutil.rmtree(partial, ignore_errors=True)  # another process was faster
+
+
+def _remove(path: Path) -> None:
+    """Take the entry away at once, then delete it."""
+    trash = path.with_name(f"{_TRASH}{secrets.token_hex(8)}")
+    try:
+        path.rename(trash)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(trash, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Cleaning as the spec declares it: of raw values, of typed rows, and of repeated rows."""

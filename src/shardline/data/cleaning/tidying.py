@@ -1,0 +1,79 @@
+"""Raw values, before their types are looked at: written alike, null where missing, renamed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shardline.data.casting import MAX_SHOWN, is_text
+from shardline.data.cleaning.labels import mapped
+from shardline.data.cleaning.missing import nulled
+from shardline.data.cleaning.record import Fault, Step, Touched
+from shardline.data.cleaning.text import normalised
+from shardline.data.treatment import Treatment
+
+
+@dataclass(frozen=True)
+class Tidied:
+    """A raw table after the steps that need no types."""
+
+    table: pa.Table
+    """As many rows as there were."""
+    faults: dict[int, Fault]
+    """Rows to set aside, by position."""
+    touched: Touched
+
+
+def tidy(raw: pa.Table, treatments: Mapping[str, Treatment]) -> Tidied:
+    """Take the steps `text`, `null_values`, `map` and `drop_missing` of every column.
+
+    Args:
+        raw: Columns of any type; one that it lacks is missing in every row.
+        treatments: By column.
+    """
+    faults: dict[int, Fault] = {}
+    touched = Touched()
+    for name, treatment in treatments.items():
+        place = raw.schema.get_field_index(name)
+        before = raw[name].combine_chunks() if place >= 0 else pa.nulls(raw.num_rows)
+        values, counts = _tidy_column(before, treatment, name, faults)
+        touched.update({(name, step): count for step, count in counts.items()})
+        if place >= 0:
+            raw = raw.set_column(place, name, values)
+    return Tidied(raw, faults, touched)
+
+
+def _tidy_column(
+    values: pa.Array, treatment: Treatment, name: str, faults: dict[int, Fault]
+) -> tuple[pa.Array, dict[Step, int]]:
+    counts: dict[Step, int] = {}
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if treatment.text and is_text(values.type):
+        written = normalised(values, treatment.text)
+        counts["rewritten"] = pc.sum(pc.not_equal(written, values)).as_py() or 0
+        values = written
+    if treatment.null_values:
+        values = nulled(values, treatment.null_values)
+    if treatment.map:
+        renamed = mapped(values, treatment.map, others=treatment.unmapped)
+        counts["mapped"] = renamed.num_mapped
+        counts["unmapped"] = int(renamed.unmapped.sum())
+        for row in np.flatnonzero(renamed.unmapped):
+            reason = f"{name!r} is {_shown(values[row])}, which its map does not name"
+            faults.setdefault(int(row), Fault("unmapped", reason))
+        values = renamed.values
+    if treatment.drop_missing:
+        missing = np.flatnonzero(pc.is_null(values).to_numpy(zero_copy_only=False))
+        fresh = [int(row) for row in missing if int(row) not in faults]
+        counts["dropped"] = len(fresh)
+        faults.update(dict.fromkeys(fresh, Fault("missing", f"{name!r} is missing")))
+    return values, counts
+
+
+def _shown(value: Any) -> str:
+    text = repr(value.as_py())
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"

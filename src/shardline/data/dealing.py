@@ -1,0 +1,158 @@
+"""Second pass, piece by piece: every row gets its side and place, and is parked sorted by them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shardline.data.casting import is_text
+from shardline.data.cleaning.record import Fault, Touched
+from shardline.data.division import Division, Piece
+from shardline.data.quarantine import Rejected
+from shardline.data.row_hash import content_hashes
+from shardline.data.rows import ORIGIN_FILE, ORIGIN_ROW, RowLayout, rejected_of
+from shardline.data.scratch import Scratch
+from shardline.data.split import NO_SIDE
+from shardline.spec.data import SPLITS
+
+# The hash that orders the rows of a side, as a column of parked tables.
+PLACE_COLUMN = "shardline.place"
+SIDE_COLUMN = "shardline.side"
+RUN_BYTES = 48 << 20
+PLACE = b"place"
+
+Counts = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class Dealing:
+    """How rows are dealt. Instances can be pickled."""
+
+    division: Division
+    place_bits: int
+    """Runs are cut by so many leading bits of the place."""
+    parked: Scratch
+    """Where the pieces lie."""
+    scratch: Scratch
+    """Where runs go."""
+    keeps_pieces: bool
+    """Whether dealt pieces are left where they are."""
+    run_bytes: int = RUN_BYTES
+
+
+@dataclass(frozen=True)
+class Run:
+    """Rows sorted by side and by the leading bits of their place."""
+
+    name: str
+    counts: Counts
+    """int64 [sides, 2 ** place_bits]; every one that is not zero is a batch of the file."""
+
+
+@dataclass(frozen=True)
+class Dealt:
+    """One piece after the second pass."""
+
+    runs: tuple[Run, ...]
+    num_bytes: int
+    """Size of all values, the same however rows are cut into batches."""
+    labels: frozenset[str]
+    """Texts of a label that gets a vocabulary."""
+    rejected: tuple[Rejected, ...]
+    """Rows that cleaning sets aside."""
+    touched: Touched
+
+
+def deal_piece(dealing: Dealing, piece: Piece) -> Dealt:
+    """Clean and deal the rows of a parked piece."""
+    runs: list[Run] = []
+    labels: set[str] = set()
+    rejected: list[Rejected] = []
+    touched = Touched()
+    num_bytes = 0
+    for table in _gathered(_sided(dealing, piece), dealing.run_bytes):
+        treated = dealing.division.cleaning.apply(table)
+        touched.update(treated.touched)
+        rejected += _set_aside(table, treated.faults, piece)
+        sides = treated.table[SIDE_COLUMN].to_numpy()
+        table = treated.table.drop_columns([ORIGIN_FILE, ORIGIN_ROW, SIDE_COLUMN]).combine_chunks()
+        num_bytes += values_bytes(table)
+        labels.update(_label_texts(table, dealing.division.layout))
+        name = f"runs/{piece.name.rpartition('/')[2]}-{len(runs):04d}.arrow"
+        runs.append(_sorted_run(dealing, table, sides, name))
+    if not dealing.keeps_pieces:
+        dealing.parked.delete(piece.name)
+    return Dealt(tuple(runs), num_bytes, frozenset(labels), tuple(rejected), touched)
+
+
+def _sided(dealing: Dealing, piece: Piece) -> Iterator[pa.Table]:
+    """The rows that have a side, with it."""
+    first = 0
+    for table in dealing.parked.read(piece.name):
+        sides = dealing.division.sides_in(piece, table, first)
+        first += table.num_rows
+        table = table.append_column(SIDE_COLUMN, pa.array(sides, pa.int8()))
+        if (sides == NO_SIDE).any():
+            table = table.filter(pa.array(sides != NO_SIDE))
+        yield table
+
+
+def _set_aside(table: pa.Table, faults: Mapping[int, Fault], piece: Piece) -> tuple[Rejected, ...]:
+    if not faults:
+        return ()
+    reasons = {row: fault.reason for row, fault in faults.items()}
+    rules = {row: fault.rule for row, fault in faults.items()}
+    return rejected_of(table, reasons, rules=rules, rows_before=piece.rows_before)
+
+
+def values_bytes(table: pa.Table) -> int:
+    """Bytes that the values take: widths of numbers, and eight more than its length for a text."""
+    total = 0
+    for column in table.columns:
+        if pa.types.is_string(column.type):
+            total += 8 * len(column) + (pc.sum(pc.binary_length(column)).as_py() or 0)
+        elif is_text(column.type):
+            total += sum(values_bytes(pa.table([c.storage.flatten()], [""])) for c in column.chunks)
+        else:
+            element = getattr(column.type, "value_type", column.type)
+            size = int(np.prod(getattr(column.type, "shape", ())))
+            total += len(column) * size * max(1, element.bit_width // 8)
+    return total
+
+
+def _gathered(batches: Iterator[pa.Table], run_bytes: int) -> Iterator[pa.Table]:
+    held: list[pa.Table] = []
+    for table in batches:
+        held.append(table)
+        if sum(part.nbytes for part in held) >= run_bytes:
+            yield pa.concat_tables(held)
+            held = []
+    if held:
+        yield pa.concat_tables(held)
+
+
+def _sorted_run(
+    dealing: Dealing, table: pa.Table, sides: "np.ndarray[Any, np.dtype[np.int8]]", name: str
+) -> Run:
+    places = content_hashes(table, purpose=PLACE)
+    width = 1 << dealing.place_bits
+    bins = (places >> np.uint64(64 - dealing.place_bits)).astype(np.uint16)
+    # Rows of a bin need no order yet; 16-bit numbers are sorted by radix, eight times as fast.
+    groups = sides.astype(np.uint16) * np.uint16(width) + bins
+    counts = np.bincount(groups, minlength=len(SPLITS) * width)
+    order = np.argsort(groups, kind="stable")
+    table = table.append_column(PLACE_COLUMN, pa.array(places)).take(pa.array(order))
+    cuts = np.concatenate([[0], np.cumsum(counts[counts > 0])])
+    dealing.scratch.write(name, (table.slice(a, b - a) for a, b in pairwise(cuts)))
+    return Run(name, counts.reshape(len(SPLITS), width))
+
+
+def _label_texts(table: pa.Table, layout: RowLayout) -> list[str]:
+    if layout.label is None or layout.label.dtype != "string":
+        return []
+    texts: list[str] = pc.unique(table[layout.label.name]).to_pylist()
+    return texts

@@ -1,0 +1,103 @@
+"""Row groups of a split as packed rows: from this machine's cache, or from the store into it."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from threading import Lock
+
+import numpy as np
+
+from shardline.data.cache import RowCache, row_bounds
+from shardline.data.manifest import DatasetManifest
+from shardline.data.order import Rows
+from shardline.data.packing import Layout, Packed
+from shardline.data.reading import OpenShards
+from shardline.data.schema import Column
+from shardline.spec.data import SplitName
+from shardline.store import Store
+
+LARGE_GROUP_BYTES = 64 << 20
+
+logger = logging.getLogger(__name__)
+
+
+class RowGroups:
+    """Reads row groups of a split; may be used by several threads.
+
+    Args:
+        store: Where the dataset lives.
+        dataset: What to read.
+        split: Of which rows.
+        columns: What of a row.
+    """
+
+    def __init__(
+        self, store: Store, dataset: DatasetManifest, split: SplitName, columns: Sequence[Column]
+    ) -> None:
+        shards = dataset.split(split).shards
+        self.layout = Layout(tuple(columns))
+        self.cache: RowCache | None = None
+        """Where rows are kept, if they are."""
+        self._places = [
+            (shard, group) for shard in shards for group in range(len(shard.row_groups))
+        ]
+        sizes = [shard.row_groups[group] for shard, group in self._places]
+        self.bounds = row_bounds(sizes)
+        """Number of the first row of each row group, and of all rows, int64 [groups + 1]."""
+        self._kept: set[int] = set()
+        self._reading: dict[int, Lock] = {}
+        self._shards = OpenShards(store, dataset, [column.name for column in columns])
+        _warn_of_large(max(sizes, default=0) * self.layout.row_bytes, split)
+
+    def of_rows(self, rows: Rows) -> Rows:
+        """The row group that holds each row."""
+        return np.searchsorted(self.bounds, rows, side="right") - 1
+
+    def covering(self, start: int, stop: int) -> range:
+        """The row groups that hold a range of rows."""
+        first, last = self.of_rows(np.array([start, max(start, stop - 1)]))
+        return range(int(first), int(last) + 1)
+
+    def read(self, group: int) -> Packed:
+        """The rows of a row group.
+
+        Raises:
+            IntegrityError: Its shard is missing, truncated or otherwise not what was committed.
+            StoreUnavailableError: The store did not answer, retries included.
+            ResourceError: The cache's disk is full.
+        """
+        if self.cache is None:
+            return self._decoded(group)
+        # Lanes that share a row group ask for it at about the same time; one of them decodes it.
+        with self._reading.setdefault(group, Lock()):
+            if self.cache.holds(group):
+                return self.cache.read(group)
+            rows = self._decoded(group)
+            self.cache.store(group, rows)
+            return rows
+
+    def keep(self, group: int) -> None:
+        """Make sure that the cache holds a row group.
+
+        Raises:
+            As `read` does.
+        """
+        if self.cache is None or not self.cache.holds(group):
+            self.read(group)
+        self._kept.add(group)
+
+    def not_kept(self, groups: Iterable[int]) -> list[int]:
+        """Those that `keep` has not seen."""
+        return [group for group in groups if group not in self._kept]
+
+    def _decoded(self, group: int) -> Packed:
+        return self.layout.pack(self._shards.row_group(*self._places[group]))
+
+
+def _warn_of_large(num_bytes: int, split: SplitName) -> None:
+    if num_bytes > LARGE_GROUP_BYTES:
+        logger.warning(
+            "row groups of the %s split have up to %d MB, and a worker holds some of every lane; "
+            "`shardline prepare` writes smaller ones",
+            split,
+            num_bytes >> 20,
+        )

@@ -1,0 +1,203 @@
+"""Rows on a machine's disk: shared, bounded, rebuilt when torn, and nobody's truth."""
+
+import os
+import shutil
+import time
+
+import pytest
+from tests.unit.data.cached_rows import (
+    COLUMNS,
+    ROWS,
+    assert_fed,
+    dataset_in,
+    fed,
+    feed_of,
+    train_spec,
+)
+
+from shardline.data import cache as cache_module
+from shardline.data.cache import open_cache
+from shardline.data.cache_folder import cache_root, make_room, open_entry
+from shardline.data.packing import Layout
+from shardline.errors import ResourceError
+from shardline.spec.train import CacheSpec
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return dataset_in(tmp_path)
+
+
+def entry_of(folder):
+    (entry,) = [path for path in (folder / "cache").iterdir() if not path.name.startswith(".")]
+    return entry
+
+
+def filled(dataset, folder, **options):
+    """A feed that has seen an epoch of each form."""
+    feed = feed_of(dataset, train_spec(folder, **options))
+    fed(feed, 0, 0, 2)
+    return feed
+
+
+def delete_shards(dataset):
+    store, manifest = dataset
+    for shard in manifest.split("train").shards:
+        store.delete(f"{manifest.folder}/{shard.key}")
+
+
+def test_cache_once_filled_serves_both_forms_without_the_store(dataset, tmp_path):
+    filled(dataset, tmp_path).groups.cache.close()
+    delete_shards(dataset)
+    assert_fed(feed_of(dataset, train_spec(tmp_path)))
+    assert_fed(feed_of(dataset, train_spec(tmp_path, lanes=2, seed=5), share=(1, 2)))
+
+
+def test_cache_is_filled_by_the_first_epoch_while_it_streams(dataset, tmp_path):
+    feed = feed_of(dataset, train_spec(tmp_path, global_batch=4))
+    fed(feed, 0, 0, 1)
+    assert sum(feed.groups.cache.holds(group) for group in range(29)) >= 28
+
+
+def test_cache_is_shared_by_the_workers_of_a_machine(dataset, tmp_path):
+    train = train_spec(tmp_path, global_batch=4)
+    first, second = (feed_of(dataset, train, share=(rank, 2)) for rank in (0, 1))
+    fed(first, 0, 0, 2)
+    fed(second, 0, 0, 2)
+    delete_shards(dataset)
+    assert_fed(feed_of(dataset, train))
+
+
+def test_cache_of_other_rows_or_columns_is_another_entry(dataset, tmp_path):
+    feed = feed_of(dataset, train_spec(tmp_path))
+    other = dataset_in(tmp_path, rows_per_group=5, name="other")
+    feed_of(other, train_spec(tmp_path))
+    split = dataset[1].split("train")
+    open_cache(train_spec(tmp_path).cache, split, Layout(COLUMNS[:2]), rows=(0, ROWS))
+    assert len(list((tmp_path / "cache").iterdir())) == 3
+    assert_fed(feed)
+
+
+def cut(file):
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def flip(file):
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def zero(file):
+    size = file.stat().st_size
+    os.truncate(file, 0)
+    os.truncate(file, size)
+
+
+@pytest.mark.parametrize("damage", [cut, flip, zero, os.unlink])
+def test_cache_that_is_torn_is_rebuilt(dataset, tmp_path, damage):
+    filled(dataset, tmp_path).groups.cache.close()
+    files = sorted(path.name for path in entry_of(tmp_path).iterdir())
+    assert files == [*(f"block-{n}" for n in range(6)), "lock", "marks", "texts"]
+    for name in files:
+        file = entry_of(tmp_path) / name
+        if damage is os.unlink or file.stat().st_size:
+            damage(file)
+        feed = feed_of(dataset, train_spec(tmp_path))
+        assert_fed(feed)
+        feed.groups.cache.close()
+
+
+def test_cache_rows_without_their_mark_do_not_count(dataset, tmp_path):
+    feed = filled(dataset, tmp_path)
+    feed.groups.cache.close()
+    marks = entry_of(tmp_path) / "marks"
+    marks.write_bytes(bytes(8) + marks.read_bytes()[8:])
+    found = feed_of(dataset, train_spec(tmp_path)).groups.cache
+    assert not found.holds(0)
+    assert found.holds(1)
+
+
+def test_cache_deleted_while_in_use_stays_with_its_users(dataset, tmp_path):
+    feed = feed_of(dataset, train_spec(tmp_path))
+    rows = feed.rows(0, 0, stop_epoch=3)
+    next(rows)
+    shutil.rmtree(tmp_path / "cache")
+    for _ in rows:
+        pass
+    assert_fed(feed)
+    assert_fed(feed_of(dataset, train_spec(tmp_path)))
+
+
+def test_cache_folder_that_is_none_is_named(dataset, tmp_path):
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(
+        ResourceError, match=r"cannot keep rows in .*/cache: File exists; set train"
+    ):
+        feed_of(dataset, train_spec(tmp_path))
+
+
+def test_cache_on_a_full_disk_is_named(dataset, tmp_path, monkeypatch):
+    feed = feed_of(dataset, train_spec(tmp_path))
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache_module.os, "pwrite", full)
+    with pytest.raises(ResourceError, match=r"/cache: No space left on device; set train\.cache"):
+        fed(feed)
+
+
+# The folder
+
+
+def made(root, name, *, size=100_000, max_bytes=10**9):
+    entry = open_entry(root, name, files={"rows": size}, needed_bytes=size, max_bytes=max_bytes)
+    (entry.path / "rows").write_bytes(b"x" * size)
+    return entry
+
+
+def names(root):
+    return sorted(path.name for path in root.iterdir())
+
+
+def test_make_room_removes_what_was_used_longest_ago_and_no_more(tmp_path):
+    for name in ("a", "b", "c"):
+        made(tmp_path, name).close()
+    long_ago = time.time() - 1000
+    for age, name in enumerate(("b", "c", "a")):
+        os.utime(tmp_path / name / "lock", (long_ago + age, long_ago + age))
+    made(tmp_path, "b").close()  # used again
+    made(tmp_path, "d", max_bytes=350_000).close()
+    assert names(tmp_path) == ["a", "b", "d"]
+    make_room(tmp_path, 100_000, max_bytes=250_000)
+    assert names(tmp_path) == ["d"]
+
+
+def test_make_room_never_removes_what_is_in_use(tmp_path):
+    used, unused = made(tmp_path, "used"), made(tmp_path, "unused")
+    unused.close()
+    make_room(tmp_path, 100_000, max_bytes=0)
+    assert names(tmp_path) == ["used"]
+    used.close()
+    make_room(tmp_path, 100_000, max_bytes=0)
+    assert names(tmp_path) == []
+
+
+def test_make_room_removes_what_dead_processes_left(tmp_path):
+    made(tmp_path, "kept").close()
+    for left in (".partial-0123", ".trash-4567"):
+        (tmp_path / left).mkdir()
+        (tmp_path / left / "lock").touch()
+        (tmp_path / left / "rows").write_bytes(b"x" * 50_000)
+    make_room(tmp_path, 0, max_bytes=150_000)
+    assert names(tmp_path) == ["kept"]
+
+
+def test_cache_root_is_the_users_cache_folder_or_what_the_spec_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_root(CacheSpec()) == tmp_path / "shardline"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert str(cache_root(CacheSpec())) == "/home/someone/.cache/shardline"
+    assert str(cache_root(CacheSpec(dir="file:///scratch"))) == "/scratch"

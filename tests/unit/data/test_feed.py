@@ -1,0 +1,123 @@
+"""What a worker is fed is what the order says, from wherever its rows come."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.fault_proxy import Fault, FaultProxy
+from tests.unit.data.cached_rows import assert_fed, dataset_in, fed, feed_of, train_spec
+
+from shardline.data.packing import Layout
+from shardline.data.window_buffer import WindowBuffer
+from shardline.errors import IntegrityError, SpecError
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return dataset_in(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    """By the rows of a row group."""
+    folder = tmp_path_factory.mktemp("feeds")
+    sizes = (1, 3, 8, 40, 230)
+    return folder, {n: dataset_in(folder, rows_per_group=n, name=f"by{n}") for n in sizes}
+
+
+@pytest.mark.parametrize("form", ["auto", "window", "full"])
+def test_feed_is_what_the_order_says(dataset, tmp_path, form):
+    assert_fed(feed_of(dataset, train_spec(tmp_path, order=form)))
+
+
+def test_feed_of_a_split_beyond_the_bound_streams_every_epoch_and_keeps_nothing(dataset, tmp_path):
+    feed = feed_of(dataset, train_spec(tmp_path, max_bytes=100))
+    assert feed.order.window_form(1000)
+    assert_fed(feed)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_feed_in_full_order_of_a_split_beyond_the_bound_is_refused(dataset, tmp_path):
+    with pytest.raises(SpecError, match=r"order: full needs all 7590 bytes of the train split"):
+        feed_of(dataset, train_spec(tmp_path, order="full", max_bytes=100))
+
+
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    rows_per_group=st.sampled_from([1, 3, 8, 40, 230]),
+    lanes=st.sampled_from([1, 2, 3, 4, 6, 12, 24]),
+    order=st.sampled_from(["auto", "window"]),
+    data=st.data(),
+)
+def test_feed_resumed_anywhere_on_any_number_of_workers_is_the_tail(
+    datasets, rows_per_group, lanes, order, data
+):
+    folder, by_size = datasets
+    train = train_spec(folder, lanes=lanes, order=order)
+    world_size = data.draw(st.sampled_from([n for n in (1, 2, 3, 4) if lanes % n == 0]))
+    share = data.draw(st.integers(0, world_size - 1)), world_size
+    feed = feed_of(by_size[rows_per_group], train, share=share)
+    step = data.draw(st.integers(0, feed.order.steps_per_epoch - 1))
+    assert_fed(feed, data.draw(st.integers(0, 1)), step)
+
+
+def test_feed_of_the_window_form_needs_memory_for_lanes_times_windows(dataset, tmp_path):
+    feed = feed_of(dataset, train_spec(tmp_path, order="window"))
+    form = feed.order.window
+    assert form.rows == 16  # two row groups
+    at_once = feed.steps_at_once * feed.order.rows_per_lane_step
+    assert feed.capacity(form) == 3 * form.rows + at_once + 8
+    layout = Layout(feed.groups.layout.columns)
+    half = WindowBuffer(layout, num_lanes=2, capacity=feed.capacity(form))
+    whole = WindowBuffer(layout, num_lanes=4, capacity=feed.capacity(form))
+    assert whole.num_bytes == 2 * half.num_bytes == 4 * feed.capacity(form) * layout.row_bytes
+
+
+def test_feed_reads_a_bounded_number_of_row_groups_ahead(dataset, tmp_path, monkeypatch):
+    feed = feed_of(dataset, train_spec(tmp_path, order="window", global_batch=4))
+    read = []
+    groups = type(feed.groups)
+    original = groups.read
+    monkeypatch.setattr(groups, "read", lambda self, g: read.append(g) or original(self, g))
+    rows = feed.rows(0, 0, stop_epoch=3)
+    next(rows)
+    rows.close()
+    # Four lanes' rings, each of whole row groups and the parts at its ends.
+    assert 0 < len(read) <= 4 * (feed.capacity(feed.order.window) // 8 + 2)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing"])
+def test_feed_of_a_damaged_shard_names_it(dataset, tmp_path, damage):
+    store, manifest = dataset
+    shard = manifest.split("train").shards[3]
+    key = f"{manifest.folder}/{shard.key}"
+    data = bytearray(store.read(key))
+    data[len(data) // 3] ^= 0xFF
+    if damage == "missing":
+        store.delete(key)
+    else:
+        store.write(key, bytes(data) if damage == "flipped" else bytes(data[: len(data) // 2]))
+    what = "is missing though its dataset" if damage == "missing" else "is damaged"
+    with pytest.raises(IntegrityError, match=rf"train/part-00003\.parquet {what}"):
+        fed(feed_of(dataset, train_spec(tmp_path)))
+
+
+def test_feed_from_s3_that_fails_at_times_is_the_same_in_few_requests(
+    tmp_path, s3_store, s3_environment, monkeypatch
+):
+    dataset = dataset_in(tmp_path, store=s3_store)
+    faults = ("error", "reset", "truncated")
+
+    def at_times(request):
+        number = request.number
+        return Fault(faults[number // 9 % 3]) if number % 9 == 0 else None
+
+    with FaultProxy(s3_environment).running() as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        feed = feed_of(dataset, train_spec(tmp_path, global_batch=4))
+        proxy.follow(at_times)
+        assert_fed(feed, 0, 0, 2)
+        shards, groups = 15, 29
+        # Of each shard size and footer, of each row group one range; and what failed, again.
+        assert shards + groups < len(proxy.requests) < 1.3 * (3 * shards + groups)

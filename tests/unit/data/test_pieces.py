@@ -1,0 +1,154 @@
+"""A source that grows is read where it grew, and the result is that of reading it all."""
+
+import pytest
+from tests.raw_sources import SPLIT, spec_for, table_csv, upload, write_csv, write_images
+from tests.unit.data.preparing import manifest_of, prepare, rows_of
+
+from shardline.data import intake
+from shardline.data.manifest import dataset_versions
+from shardline.data.sources import SourceFiles
+from shardline.errors import DataError
+from shardline.store import Store
+
+
+@pytest.fixture
+def read_files(monkeypatch):
+    """Names of the files whose bytes were asked for, in a list that grows."""
+    names = []
+
+    def noting(function):
+        def noted(self, file, **options):
+            names.append(file.name)
+            return function(self, file, **options)
+
+        return noted
+
+    for method in ("read", "opened"):
+        monkeypatch.setattr(SourceFiles, method, noting(getattr(SourceFiles, method)))
+    return names
+
+
+def pieces_of(spec):
+    return [e.key for e in Store(spec.store).scan("pieces/sample/") if "index" not in e.key]
+
+
+def grown(folder, store, **data):
+    return spec_for(
+        folder, "csv", "raw", store=store, split={"key": "id", "fractions": SPLIT}, **data
+    )
+
+
+def test_prepare_reads_only_files_that_were_added(tmp_path, read_files):
+    write_csv(tmp_path / "raw/a.csv", table_csv(50))
+    write_csv(tmp_path / "raw/b.csv", table_csv(50, first=50))
+    spec = grown(tmp_path, "store")
+    first = prepare(spec)
+    write_csv(tmp_path / "raw/aa.csv", table_csv(30, first=100))
+    read_files.clear()
+    second = prepare(spec)
+    # The first file's head tells what the columns are.
+    assert read_files.count("b.csv") == 0
+    assert read_files.count("a.csv") <= 2
+    assert (first.rows_kept, second.rows_kept) == (100, 130)
+    fresh = grown(tmp_path, "fresh")
+    assert manifest_of(fresh, prepare(fresh)) == manifest_of(spec, second)
+    train = set(rows_of(spec, first, splits=["train"])["id"].to_pylist())
+    assert train < set(rows_of(spec, second, splits=["train"])["id"].to_pylist())
+
+
+def test_prepare_same_source_twice_reads_nothing(tmp_path, read_files):
+    write_csv(tmp_path / "raw/a.csv", table_csv(50))
+    spec = grown(tmp_path, "store")
+    prepare(spec)
+    read_files.clear()
+    assert prepare(spec).reused
+    assert read_files == []
+
+
+def test_prepare_changed_file_is_read_again_and_the_old_piece_is_gone(tmp_path):
+    write_csv(tmp_path / "raw/a.csv", table_csv(50))
+    write_csv(tmp_path / "raw/b.csv", table_csv(50, first=50))
+    spec = grown(tmp_path, "store")
+    prepare(spec)
+    before = pieces_of(spec)
+    write_csv(tmp_path / "raw/b.csv", table_csv(40, first=50))
+    assert prepare(spec).rows_kept == 90
+    assert len(pieces_of(spec)) == len(before) == 4
+    (tmp_path / "raw/a.csv").unlink()
+    assert prepare(spec).rows_kept == 40
+    assert len(pieces_of(spec)) == 2
+
+
+def test_prepare_other_types_read_all_files_again(tmp_path):
+    write_csv(tmp_path / "raw/a.csv", table_csv(50))
+    spec = spec_for(tmp_path, "csv", "raw", keep=["id"])
+    prepare(spec)
+    text = table_csv(50, first=50).splitlines()
+    text[7] = "r56,1.0,0.5,3"
+    write_csv(tmp_path / "raw/b.csv", "\n".join(text))
+    result = prepare(spec)
+    columns = manifest_of(spec, result).columns
+    assert columns.feature("n").dtype == "float64"
+    assert 0.5 in rows_of(spec, result)["n"].to_pylist()
+
+
+def test_prepare_rules_change_without_reading_again_what_they_do_not_touch(tmp_path, read_files):
+    write_csv(tmp_path / "raw/a.csv", table_csv(50))
+    write_csv(tmp_path / "raw/b.csv", table_csv(50, first=50))
+    prepare(grown(tmp_path, "store"))
+    read_files.clear()
+    rules = {"cleaning": {"x": {"outliers": {"by": "iqr", "then": "clip"}}}}
+    assert prepare(grown(tmp_path, "store", **rules)).rows_kept == 100
+    assert read_files.count("b.csv") == 0
+
+
+def test_prepare_torn_piece_is_read_again(tmp_path):
+    write_csv(tmp_path / "raw/a.csv", table_csv(50))
+    spec = grown(tmp_path, "store")
+    prepare(spec)
+    (record,) = [key for key in pieces_of(spec) if key.endswith(".json")]
+    Store(spec.store).write(record, b"{")
+    write_csv(tmp_path / "raw/b.csv", table_csv(50, first=50))
+    assert prepare(spec).rows_kept == 100
+
+
+def test_prepare_broken_off_keeps_what_it_has_read(tmp_path, monkeypatch, read_files):
+    for number in range(3):
+        write_csv(tmp_path / f"raw/{number}.csv", table_csv(50, first=50 * number))
+    spec = grown(tmp_path, "store")
+    bad = write_csv(tmp_path / "raw/3.csv", "id,x,n,z\n1,2,3,4\n")
+    with pytest.raises(DataError, match=r"3\.csv has no label 'y'"):
+        prepare(spec)
+    assert dataset_versions(Store(spec.store), "sample") == []
+    bad.unlink()
+    monkeypatch.setattr(intake._Reading, "typed", lambda *_: pytest.fail("a file was read again"))
+    assert prepare(spec).rows_kept == 150
+
+
+def test_prepare_reuse_can_be_declined(tmp_path):
+    write_csv(tmp_path / "raw/a.csv", table_csv(50))
+    spec = grown(tmp_path, "store", reuse=False)
+    declined = prepare(spec)
+    assert pieces_of(spec) == []
+    assert prepare(grown(tmp_path, "other")).version == declined.version
+
+
+def test_prepare_images_that_were_added_are_read_alone(tmp_path, read_files):
+    write_images(tmp_path / "raw", per_class=3)
+    spec = spec_for(tmp_path, "images", "raw", label={"name": "class"})
+    prepare(spec)
+    write_images(tmp_path / "raw", per_class=1, classes=("elk",))
+    read_files.clear()
+    assert prepare(spec).rows_kept == 10
+    assert set(read_files) <= {"ant/0.png", "elk/0.png"}
+
+
+def test_prepare_s3_source_that_grows(tmp_path, s3_store, read_files):
+    write_csv(tmp_path / "raw/a.csv", table_csv(30))
+    upload(s3_store, tmp_path / "raw", "raw")
+    spec = spec_for(tmp_path, "csv", f"{s3_store.uri}/raw", store=s3_store.uri, keep=["id"])
+    prepare(spec, store=s3_store)
+    s3_store.write("raw/b.csv", table_csv(30, first=30).encode())
+    read_files.clear()
+    assert prepare(spec, store=s3_store).rows_kept == 60
+    assert read_files.count("a.csv") <= 2
