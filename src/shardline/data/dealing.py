@@ -41,7 +41,6 @@ class Dealing:
     """Where runs go."""
     keeps_pieces: bool
     """Whether dealt pieces are left where they are."""
-    run_bytes: int = RUN_BYTES
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def deal_piece(dealing: Dealing, piece: Piece) -> Dealt:
     rejected: list[Rejected] = []
     touched = Touched()
     num_bytes = 0
-    for table in _gathered(_sided(dealing, piece), dealing.run_bytes):
+    for table in _gathered(_sided(dealing, piece), RUN_BYTES):
         treated = dealing.division.cleaning.apply(table)
         touched.update(treated.touched)
         rejected += _set_aside(table, treated.faults, piece)

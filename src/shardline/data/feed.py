@@ -127,6 +127,7 @@ class _Streaming:
             feed.groups.layout, num_lanes=len(feed.lanes), capacity=feed.capacity(form)
         )
         self._under_way: deque[tuple[Piece, Future[None]]] = deque()
+        self._known: dict[int, list[LaneStream]] = {}
 
     def rows(self, epoch: int, step: int, stop_epoch: int) -> Iterator[Packed]:
         """Rows of whole steps, as `Feed.rows` yields them."""
@@ -145,7 +146,13 @@ class _Streaming:
             base += [stream.num_rows for stream in streams]
 
     def _streams(self, epoch: int) -> list[LaneStream]:
-        return [self._order.stream(lane, epoch, self._form) for lane in self._feed.lanes]
+        """The lanes in an epoch; asked for twice, once to read ahead."""
+        if epoch not in self._known:
+            order, form = self._order, self._form
+            found = [order.stream(lane, epoch, form) for lane in self._feed.lanes]
+            self._known = {at: s for at, s in self._known.items() if at >= epoch - 1}
+            self._known[epoch] = found
+        return self._known[epoch]
 
     def _read(self, pieces: "_Ahead", live: Rows, until: tuple[int, int]) -> None:
         """Read as far ahead as the buffer has room, and wait for what the steps need.

@@ -96,19 +96,14 @@ def prepare_dataset(
             return _result(store, committed, reused=True)
         pieces = Pieces(store, spec.name, origin.uri) if _reuses(spec, origin) else None
         with _shared_scratch(store, spec) as shared:
+            where = _made(scratch, "rows")
             pipeline = Pipeline(
-                origin,
-                spec.data,
-                folder=_made(scratch, "rows"),
-                progress=progress,
-                pieces=pieces,
-                scratch=shared,
+                origin, spec.data, folder=where, progress=progress, pieces=pieces, scratch=shared
             )
             rows = pipeline.rows()
             splits, sketches = pipeline.written(rows, store=store, folder=folder, size=size)
-        if rows.quarantine.count:
-            for key, data in rows.quarantine.parts():
-                store.write(f"{folder}/{key}", data)
+        for key, data in rows.quarantine.parts():
+            store.write(f"{folder}/{key}", data)
     record = _write_statistics(sketches, rows.schema.label, store, folder)
     described = {
         "created_unix_s": clock(),

@@ -56,7 +56,9 @@ class QuarantineLog:
         return self.count - self.by_rule.total()
 
     def parts(self) -> Iterator[tuple[str, bytes]]:
-        """Key and content of each file of the quarantine; almost always there is one."""
+        """Key and content of each file of the quarantine; there is seldom more than one."""
+        if not self.count:
+            return
         held: list[bytes] = []
         number = size = 0
         with self._file.open("rb") as log:

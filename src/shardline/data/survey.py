@@ -24,6 +24,8 @@ BOOLEAN = r"^\s*(true|false|True|False|TRUE|FALSE)\s*$"
 
 # Whole numbers of more than 18 digits are none by their looks.
 MAX_PLAIN = 10**18
+# Nothing longer is looked at as a number.
+MAX_NUMBER_BYTES = 400
 _NUMBERS = ("int64", "float64")
 
 Kind = tuple[str, tuple[int, ...]]
@@ -160,6 +162,8 @@ def _text_kinds(values: pa.Array, present: int) -> Counter[Kind]:
     found = Counter[Kind]()
     counted = values.value_counts()
     texts, counts = counted.field("values"), counted.field("counts")
+    short = pc.less_equal(pc.binary_length(texts), MAX_NUMBER_BYTES)
+    texts, counts = texts.filter(short), counts.filter(short)
     for dtype, pattern in (("int64", INTEGER), ("float64", DECIMAL), ("bool", BOOLEAN)):
         matching = pc.match_substring_regex(texts, pattern)
         found[dtype, ()] = pc.sum(counts.filter(matching)).as_py() or 0

@@ -198,6 +198,6 @@ def test_cache_root_is_the_users_cache_folder_or_what_the_spec_says(monkeypatch,
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_root(CacheSpec()) == tmp_path / "shardline"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/home/someone")
-    assert str(cache_root(CacheSpec())) == "/home/someone/.cache/shardline"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_root(CacheSpec()) == tmp_path / ".cache" / "shardline"
     assert str(cache_root(CacheSpec(dir="file:///scratch"))) == "/scratch"

@@ -1,0 +1,42 @@
+"""Rows on their way into TensorFlow: the same in every form, and failures keep their names."""
+
+import numpy as np
+import pytest
+from tests.lines import classifier_line, prepared
+from tests.unit.data.cached_rows import COLUMNS, dataset_in
+
+import shardline
+from shardline.errors import IntegrityError
+from shardline.model.code import collect_code
+from shardline.store import Store
+from shardline.training.task import WorkerTask
+from shardline.training.worker import train_worker
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_batches_as_tensors_are_those_in_numpy(tmp_path, epoch):
+    store, _ = dataset_in(tmp_path)
+    options = {"store": store.uri, "batch": 32, "seed": 3, "epoch": epoch}
+    tensors = shardline.batches("tiny", form="tf", **options)
+    arrays = list(shardline.batches("tiny", **options))
+    assert len(tensors) == len(arrays) == 7
+    for batch, expected in zip(tensors, arrays, strict=True):
+        assert set(batch) == {column.name for column in COLUMNS}
+        for name, array in expected.items():
+            found = batch[name].numpy()
+            if array.dtype == object:
+                array = np.array([text.encode() for text in array.ravel()]).reshape(array.shape)
+            else:
+                assert found.dtype == array.dtype
+            np.testing.assert_array_equal(found.astype(array.dtype), array, err_msg=name)
+
+
+def test_training_on_a_damaged_shard_names_it(tmp_path):
+    spec = classifier_line(tmp_path)
+    dataset, store = prepared(spec), Store(spec.store)
+    key = f"{dataset.folder}/{dataset.split('train').shards[0].key}"
+    data = bytearray(store.read(key))
+    data[len(data) // 3] ^= 0xFF
+    store.write(key, bytes(data))
+    with pytest.raises(IntegrityError, match=r"train/part-00000\.parquet is damaged: its marker"):
+        train_worker({"task": WorkerTask(spec, dataset, collect_code(spec))})
