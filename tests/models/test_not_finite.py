@@ -50,11 +50,13 @@ def build(features, value, kind, steps_per_execution=1, policy="float32"):
     )
     return model
 """
+# There is a checkpoint before it, and not just before it.
+POISONED_STEP = 8
 OPTIONS = {"train.checkpoint.every_steps": 5, "train.checkpoint.keep": 100, "train.epochs": 2}
 
 
 def poisoned_line(folder, **params):
-    """A prepared line where the row with the largest `a` is poison; its overrides and the step."""
+    """A prepared line with a row of poison in one step; its overrides, the order and the step."""
     classifier_line(folder, **OPTIONS)
     (folder / "model.py").write_text(BUILDER)
     spec = load_spec(folder / "toy.yaml", overrides=[f"{k}={v}" for k, v in OPTIONS.items()])
@@ -63,15 +65,10 @@ def poisoned_line(folder, **params):
     column = next(c for c in dataset.columns.features if c.name == "a")
     block = read_block(Store(spec.store), dataset, "train", rows=(0, rows), columns=[column])
     values = np.asarray(block.take(np.arange(rows))["a"]).ravel()
-    row = int(values.argmax())
-    settings = {**OPTIONS, "model.params": params | {"value": float(values[row])}}
     order = train_order(spec, dataset)
-    step = next(
-        step
-        for step in range(order.steps_per_epoch)
-        if row in order.batch_rows(epoch=0, step=step, lanes=range(order.num_lanes))
-    )
-    return settings, order, step
+    row = order.batch_rows(epoch=0, step=POISONED_STEP, lanes=range(order.num_lanes))[0]
+    settings = {**OPTIONS, "model.params": params | {"value": float(values[row])}}
+    return settings, order, POISONED_STEP
 
 
 def refusal_of(exchange, file, settings):
