@@ -274,7 +274,10 @@ class Pipeline:
             )
             return
         names = [self._kept.name_of(intake, u, self._origin.contents) for u in self._units]
-        found = {name: self._kept.find(name) for name in names}
+        kept = [self._kept.find(name) for name in names]
+        # A piece that did not fit a guess has no rows.
+        fitting = [t if t and (t.fits or intake.is_guess) else None for t in kept]
+        found = dict(zip(names, fitting, strict=True))
         missing = [
             (name, unit)
             for name, unit in zip(names, self._units, strict=True)

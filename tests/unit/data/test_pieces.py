@@ -1,7 +1,16 @@
 """A source that grows is read where it grew, and the result is that of reading it all."""
 
+import pyarrow as pa
 import pytest
-from tests.raw_sources import SPLIT, spec_for, table_csv, upload, write_csv, write_images
+from tests.raw_sources import (
+    SPLIT,
+    spec_for,
+    table_csv,
+    upload,
+    write_csv,
+    write_images,
+    write_parquet,
+)
 from tests.unit.data.preparing import manifest_of, prepare, rows_of
 
 from shardline.data import intake
@@ -90,6 +99,16 @@ def test_prepare_other_types_read_all_files_again(tmp_path):
     columns = manifest_of(spec, result).columns
     assert columns.feature("n").dtype == "float64"
     assert 0.5 in rows_of(spec, result)["n"].to_pylist()
+
+
+def test_prepare_file_that_does_not_fit_the_columns_is_no_lost_file(tmp_path):
+    write_parquet(tmp_path / "raw/a.parquet", x=[1.0, 2.0, 3.0], y=[1.0, 2.0, 3.0])
+    times = pa.array(range(4), pa.timestamp("us"))
+    write_parquet(tmp_path / "raw/b.parquet", x=times, y=[1.0, 2.0, 3.0, 4.0])
+    for options in ({"reuse": False}, {}, {}):
+        spec = spec_for(tmp_path, "parquet", "raw", features={"x": {"dtype": "float64"}}, **options)
+        with pytest.raises(DataError, match=r"^feature 'x' holds timestamp\[us\], which cannot"):
+            prepare(spec)
 
 
 def test_prepare_rules_change_without_reading_again_what_they_do_not_touch(tmp_path, read_files):
