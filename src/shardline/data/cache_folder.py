@@ -2,11 +2,13 @@
 
 An entry is a folder of files of known size, named by a digest of what it holds. It appears by a
 rename, so it is never half there; whoever uses it holds a shared lock on it, which the kernel drops
-with the process. Entries may be deleted at any time: open files outlive their names.
+with the process. Entries may be deleted at any time: open files outlive their names. The folder may
+hold other things: what has no name of shardline's is nobody's entry and stays.
 """
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -18,7 +20,8 @@ from shardline.spec.locations import local_path
 from shardline.spec.train import CacheSpec
 
 LOCK = "lock"
-_PARTIAL, _TRASH = ".partial-", ".trash-"
+_ENTRY, _PARTIAL, _TRASH = "rows-", ".partial-rows-", ".trash-rows-"
+_OWN = re.compile(r"rows-[0-9a-f]{32}|\.(?:partial|trash)-rows-[0-9a-f]{16}")
 # Only a folder that is deleted again and again while it is made needs more than two.
 MAX_ATTEMPTS = 20
 
@@ -47,13 +50,13 @@ def cache_root(cache: CacheSpec) -> Path:
 
 
 def open_entry(
-    root: Path, name: str, *, files: Mapping[str, int], needed_bytes: int, max_bytes: int
+    root: Path, digest: str, *, files: Mapping[str, int], needed_bytes: int, max_bytes: int
 ) -> Entry:
     """An entry, made if there is none or if it is not whole.
 
     Args:
         root: The cache folder.
-        name: Digest of what the entry holds.
+        digest: Of what the entry holds, 32 hexadecimal digits.
         files: Least bytes of every file. New ones are sparse, of just that size.
         needed_bytes: What the entry will take on disk; room is made when it is new.
         max_bytes: Size of the folder, after which the entries that were used longest ago go.
@@ -61,19 +64,20 @@ def open_entry(
     Raises:
         ResourceError: The folder cannot be written.
     """
+    path = root / f"{_ENTRY}{digest}"
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         for _ in range(MAX_ATTEMPTS):
-            entry = _in_use(root / name)
+            entry = _in_use(path)
             if entry is not None and _is_whole(entry.path, files):
                 os.utime(entry.path / LOCK)
                 return entry
-            if entry is not None or (root / name).exists():
-                _remove(root / name)  # torn: what made it did not finish, or someone cut it
+            if entry is not None or path.exists():
+                _remove(path)  # torn: what made it did not finish, or someone cut it
             if entry is not None:
                 entry.close()
             make_room(root, needed_bytes, max_bytes=max_bytes)
-            _create(root, name, files)
+            _create(path, files)
     except OSError as error:
         raise unwritable(root, error) from error
     raise ResourceError(f"cache folder {root} is emptied all the time; set train.cache.dir.")
@@ -101,6 +105,8 @@ def make_room(root: Path, needed_bytes: int, *, max_bytes: int) -> None:
 def _entries(root: Path) -> Iterator[tuple[float, int, Path]]:
     """When each entry was last opened, its bytes on disk, and where it is."""
     for path in root.iterdir():
+        if not _OWN.fullmatch(path.name):
+            continue
         try:
             if path.name.startswith((_PARTIAL, _TRASH)):
                 used_s = 0.0  # left by a process that died, unless its lock is held
@@ -149,8 +155,8 @@ def _is_whole(path: Path, files: Mapping[str, int]) -> bool:
         return False
 
 
-def _create(root: Path, name: str, files: Mapping[str, int]) -> None:
-    partial = root / f"{_PARTIAL}{secrets.token_hex(8)}"
+def _create(path: Path, files: Mapping[str, int]) -> None:
+    partial = path.with_name(f"{_PARTIAL}{secrets.token_hex(8)}")
     partial.mkdir(mode=0o700)
     with (partial / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
@@ -158,9 +164,9 @@ def _create(root: Path, name: str, files: Mapping[str, int]) -> None:
             with (partial / file).open("wb") as made:
                 made.truncate(size)
         try:
-            partial.rename(root / name)
+            partial.rename(path)
         except OSError:
-            if not (root / name).exists():
+            if not path.exists():
                 raise
             shutil.rmtree(partial, ignore_errors=True)  # another process was faster
 

@@ -24,7 +24,7 @@ from shardline.errors import NotFoundError
 from shardline.store import Store
 
 # Part of every piece's name: raise it when the same unit would be typed otherwise.
-FORMAT = 1
+FORMAT = 2
 INDEX = "index.json"
 
 

@@ -52,9 +52,15 @@ def _piece_hashes(table: pa.Table, purpose: bytes) -> UInt64s:
 
 
 def _absorb(hashes: UInt64s, words: UInt64s) -> None:
-    """Mix a word into every hash; for a given hash no two words give the same."""
+    """Mix a word into every hash; for a given hash no two words give the same.
+
+    Multiplied once, words that differ in their high bytes alone leave the low half as it was, and
+    the next word can cancel the difference: texts of digits did, as did tensors of ones.
+    """
     hashes ^= words
     hashes *= _MULTIPLIER
+    hashes ^= hashes >> _SHIFT
+    hashes *= _FINISHER
     hashes ^= hashes >> _SHIFT
 
 

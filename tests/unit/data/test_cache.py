@@ -152,13 +152,17 @@ def test_cache_on_a_full_disk_is_named(dataset, tmp_path, monkeypatch):
 
 
 def made(root, name, *, size=100_000, max_bytes=10**9):
-    entry = open_entry(root, name, files={"rows": size}, needed_bytes=size, max_bytes=max_bytes)
+    """An entry whose digest is all one letter."""
+    files = {"rows": size}
+    entry = open_entry(root, name * 32, files=files, needed_bytes=size, max_bytes=max_bytes)
     (entry.path / "rows").write_bytes(b"x" * size)
     return entry
 
 
 def names(root):
-    return sorted(path.name for path in root.iterdir())
+    """Entries as they were called in `made`; whole names of anything else."""
+    found = sorted(path.name for path in root.iterdir())
+    return [name[-1] if name == f"rows-{name[-1] * 32}" else name for name in found]
 
 
 def test_make_room_removes_what_was_used_longest_ago_and_no_more(tmp_path):
@@ -166,7 +170,7 @@ def test_make_room_removes_what_was_used_longest_ago_and_no_more(tmp_path):
         made(tmp_path, name).close()
     long_ago = time.time() - 1000
     for age, name in enumerate(("b", "c", "a")):
-        os.utime(tmp_path / name / "lock", (long_ago + age, long_ago + age))
+        os.utime(tmp_path / f"rows-{name * 32}" / "lock", (long_ago + age, long_ago + age))
     made(tmp_path, "b").close()  # used again
     made(tmp_path, "d", max_bytes=350_000).close()
     assert names(tmp_path) == ["a", "b", "d"]
@@ -175,23 +179,34 @@ def test_make_room_removes_what_was_used_longest_ago_and_no_more(tmp_path):
 
 
 def test_make_room_never_removes_what_is_in_use(tmp_path):
-    used, unused = made(tmp_path, "used"), made(tmp_path, "unused")
+    used, unused = made(tmp_path, "a"), made(tmp_path, "b")
     unused.close()
     make_room(tmp_path, 100_000, max_bytes=0)
-    assert names(tmp_path) == ["used"]
+    assert names(tmp_path) == ["a"]
     used.close()
     make_room(tmp_path, 100_000, max_bytes=0)
     assert names(tmp_path) == []
 
 
 def test_make_room_removes_what_dead_processes_left(tmp_path):
-    made(tmp_path, "kept").close()
-    for left in (".partial-0123", ".trash-4567"):
+    made(tmp_path, "a").close()
+    for left in (f".partial-rows-{'01' * 8}", f".trash-rows-{'45' * 8}"):
         (tmp_path / left).mkdir()
         (tmp_path / left / "lock").touch()
         (tmp_path / left / "rows").write_bytes(b"x" * 50_000)
     make_room(tmp_path, 0, max_bytes=150_000)
-    assert names(tmp_path) == ["kept"]
+    assert names(tmp_path) == ["a"]
+
+
+def test_make_room_touches_nothing_that_is_no_entry(tmp_path):
+    others = [".trash-0123", "data", "rows-of-mine", "rows-" + "a" * 31]
+    for name in others:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "lock").touch()
+        (tmp_path / name / "thesis").write_bytes(b"x" * 100_000)
+    made(tmp_path, "a").close()
+    make_room(tmp_path, 100_000, max_bytes=0)
+    assert names(tmp_path) == others
 
 
 def test_cache_root_is_the_users_cache_folder_or_what_the_spec_says(monkeypatch, tmp_path):
