@@ -199,7 +199,7 @@ def test_make_room_removes_what_dead_processes_left(tmp_path):
 
 
 def test_make_room_touches_nothing_that_is_no_entry(tmp_path):
-    others = [".trash-0123", "data", "rows-of-mine", "rows-" + "a" * 31]
+    others = [".trash-0123", "data", "rows-" + "a" * 31, "rows-of-mine"]
     for name in others:
         (tmp_path / name).mkdir()
         (tmp_path / name / "lock").touch()
