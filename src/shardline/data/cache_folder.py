@@ -65,21 +65,19 @@ def open_entry(
         ResourceError: The folder cannot be written.
     """
     path = root / f"{_ENTRY}{digest}"
-    try:
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for _ in range(MAX_ATTEMPTS):
-            entry = _in_use(path)
-            if entry is not None and _is_whole(entry.path, files):
-                os.utime(entry.path / LOCK)
-                return entry
-            if entry is not None or path.exists():
-                _remove(path)  # torn: what made it did not finish, or someone cut it
+    for _ in range(MAX_ATTEMPTS):
+        try:
+            root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            entry = _whole(path, files)
             if entry is not None:
-                entry.close()
+                os.utime(entry.lock)
+                return entry
             make_room(root, needed_bytes, max_bytes=max_bytes)
             _create(path, files)
-    except OSError as error:
-        raise unwritable(root, error) from error
+        except FileNotFoundError:
+            continue  # deleted under this process, the new entry maybe before it was locked
+        except OSError as error:
+            raise unwritable(root, error) from error
     raise ResourceError(f"cache folder {root} is emptied all the time; set train.cache.dir.")
 
 
@@ -132,6 +130,20 @@ def _evict(path: Path) -> bool:
     return True
 
 
+def _whole(path: Path, files: Mapping[str, int]) -> Entry | None:
+    """The entry in use if it is whole; none is there afterwards if it is not."""
+    entry = _in_use(path)
+    if entry is None:
+        if _has_no_lock(path):
+            _remove(path)
+        return None
+    if _is_whole(path, files):
+        return entry
+    _remove(path)  # someone cut it
+    entry.close()
+    return None
+
+
 def _in_use(path: Path) -> Entry | None:
     """The entry with a shared lock on it; None if there is none, or if it is just being evicted."""
     try:
@@ -151,6 +163,16 @@ def _in_use(path: Path) -> Entry | None:
 def _is_whole(path: Path, files: Mapping[str, int]) -> bool:
     try:
         return all((path / name).stat().st_size >= size for name, size in files.items())
+    except FileNotFoundError:
+        return False
+
+
+def _has_no_lock(path: Path) -> bool:
+    """Whether a folder is there that can never be used."""
+    try:
+        found = path.stat()
+        # Another process may put a whole entry in its place at any time.
+        return not (path / LOCK).exists() and os.path.samestat(found, path.stat())
     except FileNotFoundError:
         return False
 

@@ -16,6 +16,7 @@ from tests.unit.data.cached_rows import (
 )
 
 from shardline.data import cache as cache_module
+from shardline.data import cache_folder as folder_module
 from shardline.data.cache import open_cache
 from shardline.data.cache_folder import cache_root, make_room, open_entry
 from shardline.data.packing import Layout
@@ -207,6 +208,37 @@ def test_make_room_touches_nothing_that_is_no_entry(tmp_path):
     made(tmp_path, "a").close()
     make_room(tmp_path, 100_000, max_bytes=0)
     assert names(tmp_path) == others
+
+
+def test_open_entry_that_another_process_made_meanwhile_is_shared(tmp_path, monkeypatch):
+    others = []
+    in_use = folder_module._in_use
+
+    def overtaken(path):
+        if others:
+            return in_use(path)
+        others.append(None)
+        others[0] = made(tmp_path, "a")
+        return None
+
+    monkeypatch.setattr(folder_module, "_in_use", overtaken)
+    entry = open_entry(tmp_path, "a" * 32, files={"rows": 9}, needed_bytes=9, max_bytes=10**9)
+    assert os.path.samestat(os.fstat(entry.lock), os.fstat(others[0].lock))
+    assert names(tmp_path) == ["a"]
+
+
+def test_open_entry_that_is_evicted_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    evictions = iter([True])
+    flock = folder_module.fcntl.flock
+
+    def late(file, how):
+        if next(evictions, False):
+            make_room(tmp_path, 1, max_bytes=0)
+        flock(file, how)
+
+    monkeypatch.setattr(folder_module.fcntl, "flock", late)
+    assert made(tmp_path, "a").path.name == "rows-" + "a" * 32
+    assert names(tmp_path) == ["a"]
 
 
 def test_cache_root_is_the_users_cache_folder_or_what_the_spec_says(monkeypatch, tmp_path):
