@@ -116,6 +116,9 @@ def _entries(root: Path) -> Iterator[tuple[float, int, Path]]:
 
 
 def _evict(path: Path) -> bool:
+    if path.name.startswith(_TRASH):
+        shutil.rmtree(path, ignore_errors=True)  # its lock file may have gone first
+        return True
     try:
         lock = os.open(path / LOCK, os.O_RDWR)
     except FileNotFoundError:

@@ -193,8 +193,8 @@ def test_make_room_removes_what_dead_processes_left(tmp_path):
     made(tmp_path, "a").close()
     for left in (f".partial-rows-{'01' * 8}", f".trash-rows-{'45' * 8}"):
         (tmp_path / left).mkdir()
-        (tmp_path / left / "lock").touch()
         (tmp_path / left / "rows").write_bytes(b"x" * 50_000)
+    (tmp_path / f".partial-rows-{'01' * 8}" / "lock").touch()
     make_room(tmp_path, 0, max_bytes=150_000)
     assert names(tmp_path) == ["a"]
 
