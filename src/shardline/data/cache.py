@@ -214,9 +214,10 @@ def row_bounds(row_groups: Sequence[int]) -> Array:
 
 
 def _name_of(split: Split, layout: Layout) -> str:
-    """A digest of the rows and how they are packed."""
+    """A digest of the rows, how they are packed, and whose they are."""
     content = {
         "format": FORMAT,
+        "user": os.getuid(),  # others may not read what this one wrote
         "shards": [(shard.sha256, shard.row_groups) for shard in split.shards],
         "columns": [(column.name, column.dtype, column.shape) for column in layout.columns],
     }

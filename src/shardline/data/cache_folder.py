@@ -3,7 +3,8 @@
 An entry is a folder of files of known size, named by a digest of what it holds. It appears by a
 rename, so it is never half there; whoever uses it holds a shared lock on it, which the kernel drops
 with the process. Entries may be deleted at any time: open files outlive their names. The folder may
-hold other things: what has no name of shardline's is nobody's entry and stays.
+hold other things, and other users' entries: what has no name of shardline's, and what this user may
+not touch, stays.
 """
 
 import fcntl
@@ -111,22 +112,23 @@ def _entries(root: Path) -> Iterator[tuple[float, int, Path]]:
             else:
                 used_s = (path / LOCK).stat().st_mtime
             yield used_s, sum(file.stat().st_blocks * 512 for file in path.iterdir()), path
-        except (FileNotFoundError, NotADirectoryError):
-            continue  # no entry, or gone meanwhile
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue  # no entry, gone meanwhile, or another user's
 
 
 def _evict(path: Path) -> bool:
+    """Delete an entry that nobody uses; whether it did."""
     if path.name.startswith(_TRASH):
         shutil.rmtree(path, ignore_errors=True)  # its lock file may have gone first
         return True
     try:
         lock = os.open(path / LOCK, os.O_RDWR)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _remove(path)
-    except BlockingIOError:
+    except (BlockingIOError, PermissionError):
         return False
     finally:
         os.close(lock)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 from tests.unit.data.cached_rows import (
@@ -77,6 +78,13 @@ def test_cache_of_other_rows_or_columns_is_another_entry(dataset, tmp_path):
     open_cache(train_spec(tmp_path).cache, split, Layout(COLUMNS[:2]), rows=(0, ROWS))
     assert len(list((tmp_path / "cache").iterdir())) == 3
     assert_fed(feed)
+
+
+def test_cache_of_another_user_is_another_entry(dataset, tmp_path, monkeypatch):
+    feed_of(dataset, train_spec(tmp_path))
+    monkeypatch.setattr(os, "getuid", lambda: 4711)
+    feed_of(dataset, train_spec(tmp_path))
+    assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 def cut(file):
@@ -208,6 +216,27 @@ def test_make_room_touches_nothing_that_is_no_entry(tmp_path):
     made(tmp_path, "a").close()
     make_room(tmp_path, 100_000, max_bytes=0)
     assert names(tmp_path) == others
+
+
+@pytest.mark.parametrize("hidden", ["folder", "lock", "name"])
+def test_make_room_leaves_alone_what_this_user_may_not_touch(tmp_path, monkeypatch, hidden):
+    made(tmp_path, "a").close()
+    (theirs,) = tmp_path.iterdir()
+    made(tmp_path, "b").close()
+
+    def refusing(call):
+        def refused(path, *arguments, **options):
+            if Path(path).is_relative_to(theirs):
+                raise PermissionError(13, "Permission denied", str(path))
+            return call(path, *arguments, **options)
+
+        return refused
+
+    owner, call = {"folder": (Path, "stat"), "lock": (os, "open"), "name": (Path, "rename")}[hidden]
+    monkeypatch.setattr(owner, call, refusing(getattr(owner, call)))
+    made(tmp_path, "c", max_bytes=0)
+    monkeypatch.undo()
+    assert names(tmp_path) == ["a", "c"]
 
 
 def test_open_entry_that_another_process_made_meanwhile_is_shared(tmp_path, monkeypatch):
