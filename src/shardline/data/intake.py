@@ -79,6 +79,8 @@ class Taken:
 
     piece: str
     """Where its rows are parked; rows are numbered from 1 in each part of a file."""
+    num_bytes: int
+    """Size of that file."""
     num_rows: int
     """Parked ones."""
     num_rejected: int
@@ -116,10 +118,11 @@ def take_in(intake: Intake, named: tuple[str, Unit]) -> Taken:
     """
     piece, unit = named
     reading = _Reading(intake)
-    intake.scratch.write(piece, reading.typed(unit))
+    num_bytes = intake.scratch.write(piece, reading.typed(unit))
     rejected = tuple(sorted(reading.rejected, key=lambda r: (r.file, r.row)))
     return Taken(
         piece=piece,
+        num_bytes=num_bytes,
         num_rows=reading.num_rows,
         num_rejected=len(rejected),
         rejected=rejected,

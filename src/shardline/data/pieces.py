@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -52,6 +53,7 @@ class PieceIndex(_Document):
 class PieceRecord(_Document):
     """One unit after the first pass, all but its rows."""
 
+    num_bytes: int
     num_rows: int
     rejected: list[tuple[str, str, int, str | None]]
     fits: bool
@@ -108,16 +110,20 @@ class Pieces:
     def find(self, name: str) -> Taken | None:
         """The unit of that name, None if it has to be read."""
         self._used.add(name)
+        if name not in self._sizes:
+            return None
         try:
             record = PieceRecord.model_validate_json(self._store.read(self._record_key(name)))
         except (NotFoundError, ValidationError):
             return None
-        return _taken(name, record)
+        # A machine that loses power may keep the record and not the rows.
+        return _taken(name, record) if record.num_bytes == self._sizes[name] else None
 
     def keep(self, taken: Taken) -> None:
         """Record a unit whose rows are parked in `scratch`; only this makes it count."""
         record = _record(taken).model_dump_json().encode()
         self._store.write(self._record_key(taken.piece), record)
+        self._sizes[taken.piece] = taken.num_bytes
 
     def commit(self, files: SourceFiles, contents: Mapping[str, Content]) -> None:
         """Remember what the source consists of now, and remove what no longer belongs to it."""
@@ -136,6 +142,12 @@ class Pieces:
         self._store.write(self.scratch.folder + INDEX, index.model_dump_json().encode())
         self._delete(set(self._index.pieces) - self._used)
 
+    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        """Size of each file of rows that was there when it was first asked for, or kept since."""
+        start = len(self.scratch.folder)
+        return {entry.key[start:]: entry.size for entry in self._store.scan(self.scratch.folder)}
+
     def _delete(self, names: Iterable[str]) -> None:
         for name in names:
             self._store.delete(self._record_key(name))
@@ -153,6 +165,7 @@ class Pieces:
 
 def _record(taken: Taken) -> PieceRecord:
     return PieceRecord(
+        num_bytes=taken.num_bytes,
         num_rows=taken.num_rows,
         rejected=[(r.reason, r.file, r.row, r.rule) for r in taken.rejected],
         fits=taken.fits,
@@ -177,6 +190,7 @@ def _taken(name: str, record: PieceRecord) -> Taken:
         touched[column, step] += count  # type: ignore[index]
     return Taken(
         piece=name,
+        num_bytes=record.num_bytes,
         num_rows=record.num_rows,
         num_rejected=len(record.rejected),
         rejected=tuple(Rejected(*each) for each in record.rejected),

@@ -1,11 +1,16 @@
 """Tables parked in files between the passes over a source, so that memory stays bounded."""
 
+import os
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
-from shardline.store import Store
+from shardline.errors import IntegrityError, StoreUnavailableError
+from shardline.store import NO_SPACE, PARTIAL_PREFIX, Store
 
 
 @dataclass(frozen=True)
@@ -20,35 +25,82 @@ class Scratch:
     def write(self, name: str, batches: Iterable[pa.Table]) -> int:
         """Park tables of one schema, each as record batches of its own.
 
+        The file appears under its name once it is complete.
+
         Returns:
-            How many batches there are; without one, there is no file.
+            Its size in bytes; without tables it is empty.
+
+        Raises:
+            StoreUnavailableError: There is no room for it.
         """
-        count = 0
-        writer = None
-        options = pa.ipc.IpcWriteOptions(compression=self.compression)
-        filesystem, root = self.store.filesystem()
-        path = f"{root}/{self.folder}{name}"
-        if self.store.uri.startswith("file://"):  # On S3 that would leave an empty object.
-            filesystem.create_dir(path.rpartition("/")[0], recursive=True)
-        with filesystem.open_output_stream(path) as stream:
+        with self._written(name) as stream:
+            writer = None
+            options = pa.ipc.IpcWriteOptions(compression=self.compression)
             for table in batches:
                 writer = writer or pa.ipc.new_file(stream, table.schema, options=options)
-                for batch in table.to_batches():
-                    writer.write_batch(batch)
-                    count += 1
+                writer.write_table(table)
             if writer is not None:
                 writer.close()
-        return count
+            return int(stream.tell())
 
     def read(self, name: str, numbers: Sequence[int] | None = None) -> Iterator[pa.Table]:
-        """The parked batches, or those of the given numbers, one by one."""
+        """The parked batches, or those of the given numbers, one by one.
+
+        Raises:
+            StoreUnavailableError: The file is gone, or the store did not answer.
+            IntegrityError: It is not what was parked.
+        """
         filesystem, root = self.store.filesystem()
-        # No memory map: what it touches would count as this process's memory.
-        with filesystem.open_input_file(f"{root}/{self.folder}{name}") as file:
-            reader = pa.ipc.open_file(file)
-            for number in range(reader.num_record_batches) if numbers is None else numbers:
-                yield pa.Table.from_batches([reader.get_batch(number)])
+        where = self.store.uri_of(self.folder + name)
+        try:
+            # No memory map: what it touches would count as this process's memory.
+            with filesystem.open_input_file(f"{root}/{self.folder}{name}") as file:
+                reader = pa.ipc.open_file(file)
+                for number in range(reader.num_record_batches) if numbers is None else numbers:
+                    yield pa.Table.from_batches([reader.get_batch(number)])
+        except FileNotFoundError as error:
+            raise StoreUnavailableError(
+                f"{where} is gone, which another prepare of this dataset may have removed as it "
+                "ended; run the same command again."
+            ) from error
+        except (OSError, pa.ArrowException, MemoryError) as error:
+            if isinstance(error, OSError) and where.startswith("s3://"):
+                raise StoreUnavailableError(f"cannot read {where}: {error}") from error
+            # Arrow also says OSError, or asks for all memory, when bytes make no sense.
+            raise IntegrityError(
+                f"{where} is damaged: {error}; remove it and run the same command again."
+            ) from error
 
     def delete(self, name: str) -> None:
-        """Remove a file."""
+        """Remove a file; one that is already gone is no error."""
         self.store.delete(self.folder + name)
+
+    @contextmanager
+    def _written(self, name: str) -> Iterator[Any]:
+        """A stream into a file that is there, whole, once the block has ended without an error."""
+        filesystem, root = self.store.filesystem()
+        folder, _, last = f"{root}/{self.folder}{name}".rpartition("/")
+        is_local = self.store.uri.startswith("file://")
+        # An object on S3 exists once its last part is there; a file from its first byte.
+        partial = f"{PARTIAL_PREFIX}{secrets.token_hex(8)}" if is_local else last
+        try:
+            if is_local:  # On S3 that would leave an empty object.
+                filesystem.create_dir(folder, recursive=True)
+            try:
+                with filesystem.open_output_stream(f"{folder}/{partial}") as stream:
+                    yield stream
+                if is_local:
+                    filesystem.move(f"{folder}/{partial}", f"{folder}/{last}")
+            except BaseException:
+                if is_local:
+                    with suppress(OSError):  # it may never have begun
+                        filesystem.delete_file(f"{folder}/{partial}")
+                raise
+        except OSError as error:
+            if error.errno is None or error.errno not in NO_SPACE:
+                raise
+            raise StoreUnavailableError(
+                f"no room to park rows in {folder}: {os.strerror(error.errno)}; make room there, or set "
+                "TMPDIR to a folder of a larger disk if it is a temporary one, and run the same "
+                "command again."
+            ) from error

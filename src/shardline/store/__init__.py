@@ -1,9 +1,12 @@
 """The one door to bytes: local folders and S3 behind one set of operations."""
 
+from shardline.store.local import NO_SPACE, PARTIAL_PREFIX
 from shardline.store.markers import Marker, commit_marker, dump_marker, read_marker
 from shardline.store.store import Entry, Store, open_store, read_verified
 
 __all__ = [
+    "NO_SPACE",
+    "PARTIAL_PREFIX",
     "Entry",
     "Marker",
     "Store",

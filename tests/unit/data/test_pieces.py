@@ -14,9 +14,10 @@ from tests.raw_sources import (
 from tests.unit.data.preparing import manifest_of, prepare, rows_of
 
 from shardline.data import intake
+from shardline.data.first_pass import FirstPass
 from shardline.data.manifest import dataset_versions
 from shardline.data.sources import SourceFiles
-from shardline.errors import DataError
+from shardline.errors import DataError, IntegrityError, StoreUnavailableError
 from shardline.store import Store
 
 
@@ -128,6 +129,56 @@ def test_prepare_torn_piece_is_read_again(tmp_path):
     (record,) = [key for key in pieces_of(spec) if key.endswith(".json")]
     Store(spec.store).write(record, b"{")
     write_csv(tmp_path / "raw/b.csv", table_csv(50, first=50))
+    assert prepare(spec).rows_kept == 100
+
+
+@pytest.mark.parametrize("left", [None, 100])
+def test_prepare_piece_without_its_rows_is_read_again(tmp_path, left):
+    write_csv(tmp_path / "raw/a.csv", table_csv(50))
+    spec = grown(tmp_path, "store")
+    prepare(spec)
+    (rows,) = (tmp_path / "store/pieces/sample").glob("*.arrow")
+    whole = rows.read_bytes()
+    rows.unlink()
+    if left is not None:
+        rows.write_bytes(whole[:left])
+    write_csv(tmp_path / "raw/b.csv", table_csv(50, first=50))
+    assert prepare(spec).rows_kept == 100
+    assert rows.read_bytes() == whole
+
+
+def test_prepare_whose_pieces_another_removes_says_to_run_it_again(tmp_path, monkeypatch):
+    write_csv(tmp_path / "raw/a.csv", table_csv(50))
+    prepare(grown(tmp_path, "store"))
+    write_csv(tmp_path / "raw/b.csv", table_csv(50, first=50))
+    other = grown(tmp_path, "store", keep=["n"])
+    typed = FirstPass.rows
+
+    def raced(self):
+        monkeypatch.undo()
+        rows = typed(self)
+        prepare(other)
+        return rows
+
+    monkeypatch.setattr(FirstPass, "rows", raced)
+    again = (
+        r"pieces/sample/\w+\.arrow is gone, which another prepare .*; run the same command again"
+    )
+    with pytest.raises(StoreUnavailableError, match=again):
+        prepare(grown(tmp_path, "store"))
+    assert prepare(grown(tmp_path, "store")).rows_kept == 100
+
+
+def test_prepare_damaged_piece_is_named(tmp_path):
+    write_csv(tmp_path / "raw/a.csv", table_csv(50))
+    spec = grown(tmp_path, "store")
+    prepare(spec)
+    (rows,) = (tmp_path / "store/pieces/sample").glob("*.arrow")
+    rows.write_bytes(bytes(rows.stat().st_size))
+    write_csv(tmp_path / "raw/b.csv", table_csv(50, first=50))
+    with pytest.raises(IntegrityError, match=r"\.arrow is damaged: .*; remove it and run the same"):
+        prepare(spec)
+    rows.unlink()
     assert prepare(spec).rows_kept == 100
 
 
