@@ -94,8 +94,7 @@ def open_feed(
     order = split_order(dataset, split, train)
     groups = RowGroups(store, dataset, split, columns)
     if fits_cache(dataset, split, train):
-        rows = order.worker_range(*share)
-        groups.cache = open_cache(train.cache, dataset.split(split), groups.layout, rows=rows)
+        groups.cache = open_cache(train.cache, dataset.split(split), groups.layout)
     threads = reading_threads(is_local=store.uri.startswith("file://"))
     return Feed(groups, order, order.worker_lanes(*share), threads)
 

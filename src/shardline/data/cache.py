@@ -179,16 +179,13 @@ class RowCache:
         return np.frombuffer(mapped, dtype).reshape(-1, width)
 
 
-def open_cache(
-    cache: CacheSpec, split: Split, layout: Layout, *, rows: tuple[int, int]
-) -> RowCache:
+def open_cache(cache: CacheSpec, split: Split, layout: Layout) -> RowCache:
     """What this machine keeps of a split and some columns, shared by its workers.
 
     Args:
         cache: Where, and how large at most.
         split: The rows.
         layout: The columns.
-        rows: First row and end of what this worker will read.
 
     Raises:
         ResourceError: The folder cannot be written.
@@ -197,12 +194,12 @@ def open_cache(
     text_bytes = sum(shard.table_bytes for shard in split.shards) * any(
         block.is_text for block in layout.blocks
     )
-    share = (rows[1] - rows[0]) / max(1, split.rows)
     entry = open_entry(
         cache_root(cache),
         _name_of(split, layout),
         files=_sizes(layout, split.rows, len(groups)),
-        needed_bytes=int(share * (layout.row_bytes * split.rows + text_bytes)),
+        # All of it: which share the workers of this machine have is not known here.
+        needed_bytes=layout.row_bytes * split.rows + text_bytes,
         max_bytes=cache.max_bytes,
     )
     return RowCache(entry, layout, row_bounds(groups))

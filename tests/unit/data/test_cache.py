@@ -75,9 +75,22 @@ def test_cache_of_other_rows_or_columns_is_another_entry(dataset, tmp_path):
     other = dataset_in(tmp_path, rows_per_group=5, name="other")
     feed_of(other, train_spec(tmp_path))
     split = dataset[1].split("train")
-    open_cache(train_spec(tmp_path).cache, split, Layout(COLUMNS[:2]), rows=(0, ROWS))
+    open_cache(train_spec(tmp_path).cache, split, Layout(COLUMNS[:2]))
     assert len(list((tmp_path / "cache").iterdir())) == 3
     assert_fed(feed)
+
+
+def test_cache_makes_room_for_all_rows_whoever_of_the_workers_comes_first(tmp_path):
+    size = 100_000
+    folder = tmp_path / "cache"
+    made(folder, "a", size=size).close()
+    dataset = dataset_in(tmp_path)
+    layout = Layout(COLUMNS)
+    all_rows = layout.row_bytes * ROWS + sum(
+        shard.table_bytes for shard in dataset[1].split("train").shards
+    )
+    feed_of(dataset, train_spec(tmp_path, max_bytes=size + all_rows - 1), share=(0, 4))
+    assert "a" not in names(folder)
 
 
 def test_cache_of_another_user_is_another_entry(dataset, tmp_path, monkeypatch):
