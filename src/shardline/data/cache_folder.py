@@ -43,11 +43,22 @@ class Entry:
 
 
 def cache_root(cache: CacheSpec) -> Path:
-    """The folder that the spec names, or `shardline` in the user's cache folder."""
+    """The folder that the spec names, or `shardline` in the user's cache folder.
+
+    Raises:
+        ResourceError: The spec names none, and the user has no home.
+    """
     if cache.dir is not None:
         return local_path(cache.dir)
-    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return Path(home, "shardline")
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        return Path(named, "shardline")
+    try:
+        return Path.home() / ".cache" / "shardline"
+    except RuntimeError as error:
+        raise ResourceError(
+            "there is no place to keep rows: this user has no home folder; set train.cache.dir to "
+            "a folder on the worker's own disk, or XDG_CACHE_HOME."
+        ) from error
 
 
 def open_entry(

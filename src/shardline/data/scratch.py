@@ -100,7 +100,7 @@ class Scratch:
             if error.errno is None or error.errno not in NO_SPACE:
                 raise
             raise StoreUnavailableError(
-                f"no room to park rows in {folder}: {os.strerror(error.errno)}; make room there, or set "
-                "TMPDIR to a folder of a larger disk if it is a temporary one, and run the same "
-                "command again."
+                f"no room to park rows in {folder}: {os.strerror(error.errno)}; make room there, "
+                "or set TMPDIR to a folder of a larger disk if it is a temporary one, and run the "
+                "same command again."
             ) from error

@@ -290,3 +290,12 @@ def test_cache_root_is_the_users_cache_folder_or_what_the_spec_says(monkeypatch,
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_root(CacheSpec()) == tmp_path / ".cache" / "shardline"
     assert str(cache_root(CacheSpec(dir="file:///scratch"))) == "/scratch"
+
+
+def test_cache_root_of_a_user_without_a_home_asks_for_the_spec(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)  # in no table of users
+    with pytest.raises(ResourceError, match=r"no home folder; set train\.cache\.dir to a folder"):
+        cache_root(CacheSpec())
+    assert str(cache_root(CacheSpec(dir="file:///scratch"))) == "/scratch"
