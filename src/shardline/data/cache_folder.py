@@ -97,7 +97,7 @@ def unwritable(root: Path, error: OSError) -> ResourceError:
     """The error for a folder that takes no more."""
     return ResourceError(
         f"cannot keep rows in {root}: {error.strerror}; set train.cache.dir to a folder with room "
-        "on the worker's own disk, or train.cache.max_bytes to 0 to read the store in every epoch."
+        "on the worker's own disk, or, of a new run, train.order to window, which needs none."
     )
 
 

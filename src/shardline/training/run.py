@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from shardline.artifacts.checkpoint import list_checkpoints
 from shardline.data.forms import order_in_words
@@ -46,8 +47,9 @@ def begin_run(store: Store, spec: Spec, *, dataset: DatasetManifest, code: Model
     identity = begun.identity if begun else checkpoints[-1].identity if checkpoints else {}
     changed = differences(identity, manifest.identity)
     if changed and checkpoints:
+        named = " and ".join(_in_the_spec(name, begun, spec) for name in changed)
         raise SpecError(
-            f"run {spec.run_name!r} was begun with another {' and '.join(changed)}; continue it "
+            f"run {spec.run_name!r} was begun with another {named}; continue it "
             "with the same, name a new run with --set train.run=NAME, or discard it with --restart."
         )
     if begun and not changed:
@@ -66,6 +68,14 @@ def discard_run(store: Store, run: str) -> None:
 def differences(begun: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
     """What of a run's identity has changed."""
     return [name for name in begun if begun[name] != wanted.get(name)]
+
+
+def _in_the_spec(name: str, begun: RunManifest | None, spec: Spec) -> str:
+    """The key that makes a part of the identity another."""
+    train: Any = begun.spec.get("train", {}) if begun else {}
+    if name == "train.order" and train.get("order") == spec.train.order:
+        return "train.cache.max_bytes"  # `auto` is another order for a split that does not fit
+    return name
 
 
 def _begun(store: Store, run: str) -> RunManifest | None:

@@ -184,6 +184,19 @@ def test_lost_record_other_things_are_still_refused(run, content):
     assert other.train(checkpoints=1, restart=True) == 0
 
 
+@pytest.mark.parametrize(
+    ("train", "key"),
+    [
+        ({"cache": {"max_bytes": 0}}, r"train\.cache\.max_bytes"),
+        ({"order": "full"}, r"train\.order"),
+    ],
+)
+def test_other_order_names_the_key_that_changed_it(run, train, key):
+    other = Run(run.store, run.dataset, train=train)
+    with pytest.raises(SpecError, match=rf"begun with another {key}; continue it with the same"):
+        other.train(checkpoints=1)
+
+
 def test_begin_of_two_commands_at_once_one_is_refused(tmp_path, dataset_of, monkeypatch):
     store = open_store(f"file://{tmp_path}/store")
     dataset = dataset_of(store)
