@@ -1,7 +1,7 @@
 """Runs: what a run name stands for, and why it may not be continued with something else."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shardline.artifacts.checkpoint import list_checkpoints
@@ -13,6 +13,7 @@ from shardline.spec import Spec
 from shardline.store import Marker, Store, commit_marker, read_marker
 
 MARKER_NAME = "run.json"
+NEW_RUN = "name a new run with --set train.run=NAME, or discard it with --restart."
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ def begin_run(store: Store, spec: Spec, *, dataset: DatasetManifest, code: Model
     What it was begun with is in `run.json`, and, should that be lost, in its newest checkpoint.
 
     Raises:
-        SpecError: It was begun with another dataset, model or order of data.
+        SpecError: It was begun with another dataset, model or order of data, or by a version of
+            shardline that had no such order.
     """
     manifest = RunManifest(
         run=spec.run_name,
@@ -47,10 +49,13 @@ def begin_run(store: Store, spec: Spec, *, dataset: DatasetManifest, code: Model
     identity = begun.identity if begun else checkpoints[-1].identity if checkpoints else {}
     changed = differences(identity, manifest.identity)
     if changed and checkpoints:
-        named = " and ".join(_in_the_spec(name, begun, spec) for name in changed)
+        known = [name for name in changed if name in identity]
+        if len(known) < len(changed):
+            raise SpecError(_too_old(spec.run_name, sorted({*changed} - {*known})))
+        named = " and ".join(_in_the_spec(name, begun, spec) for name in known)
         raise SpecError(
-            f"run {spec.run_name!r} was begun with another {named}; continue it "
-            "with the same, name a new run with --set train.run=NAME, or discard it with --restart."
+            f"run {spec.run_name!r} was begun with another {named}; continue it with the same, "
+            f"{NEW_RUN}"
         )
     if begun and not changed:
         return
@@ -66,8 +71,19 @@ def discard_run(store: Store, run: str) -> None:
 
 
 def differences(begun: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
-    """What of a run's identity has changed."""
-    return [name for name in begun if begun[name] != wanted.get(name)]
+    """What of a run's identity has changed, or was not known when it was begun.
+
+    Nothing has where nothing is on record.
+    """
+    names = {**begun, **wanted} if begun else {}
+    return [name for name in names if begun.get(name) != wanted.get(name)]
+
+
+def _too_old(run: str, unknown: Sequence[str]) -> str:
+    return (
+        f"run {run!r} was begun by a version of shardline that knew no {' and '.join(unknown)}, so "
+        f"it would go on with other rows than it was begun with; {NEW_RUN}"
+    )
 
 
 def _in_the_spec(name: str, begun: RunManifest | None, spec: Spec) -> str:

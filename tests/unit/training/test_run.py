@@ -197,6 +197,26 @@ def test_other_order_names_the_key_that_changed_it(run, train, key):
         other.train(checkpoints=1)
 
 
+def test_run_from_before_there_were_orders_is_refused_once_it_has_checkpoints(run, monkeypatch):
+    def without_order(*arguments):
+        identity = run_identity(*arguments)
+        del identity["train.order"]
+        return identity
+
+    with monkeypatch.context() as before:
+        before.setattr(run_module, "run_identity", without_order)
+        run.train(checkpoints=0, restart=True)
+    assert run.train(checkpoints=1) == 0  # nothing was trained in another order
+    old = json.loads(run.store.read(f"runs/{run.name}/run.json"))
+    del old["identity"]["train.order"]
+    run.store.write(f"runs/{run.name}/run.json", json.dumps(old).encode())
+    with pytest.raises(
+        SpecError,
+        match=r"knew no train\.order, so it would .*; name a new run with --set train\.run",
+    ):
+        run.train(checkpoints=1)
+
+
 def test_begin_of_two_commands_at_once_one_is_refused(tmp_path, dataset_of, monkeypatch):
     store = open_store(f"file://{tmp_path}/store")
     dataset = dataset_of(store)
