@@ -8,7 +8,7 @@ from shardline.data.manifest import load_dataset
 from shardline.errors import SpecError
 from shardline.spec.data import SPLITS, SplitName
 from shardline.spec.locations import absolute
-from shardline.spec.train import TrainSpec
+from shardline.spec.train import CacheSpec, TrainSpec
 from shardline.store import Store
 
 FORMS = ("numpy", "tf", "arrow")
@@ -24,6 +24,7 @@ def batches(  # noqa: PLR0913  # what identifies the batches of an epoch
     epoch: int = 0,
     version: str | None = None,
     form: Literal["numpy", "tf", "arrow"] = "numpy",
+    cache: str | None = None,
 ) -> Any:
     """The batches of one epoch, all features and the label, in the order of training.
 
@@ -39,6 +40,8 @@ def batches(  # noqa: PLR0913  # what identifies the batches of an epoch
         epoch: Which epoch, from 0.
         version: The dataset's version; left out, the one prepared last.
         form: What to return.
+        cache: Folder on this machine that keeps rows for later calls; left out, `shardline` in the
+            user's cache folder.
 
     Returns:
         With `numpy`, an iterator of dictionaries: column name to an array of shape (batch, *shape),
@@ -49,13 +52,17 @@ def batches(  # noqa: PLR0913  # what identifies the batches of an epoch
         NotFoundError: There is no such dataset.
         DataError: The split is smaller than one batch.
         SpecError: An argument is none of those allowed.
-        ResourceError: The machine's cache folder cannot be written.
+        ResourceError: That folder cannot be written, and the epoch is not the first one, which
+            needs none.
     """
     _check(split=split, batch=batch, seed=seed, epoch=epoch, form=form)
+    if cache is not None and "://" in cache.removeprefix("file://"):
+        raise SpecError(f"cache is {cache!r}, expected a folder of this machine.")
     place = Store(absolute(store, base=Path.cwd()))
     dataset = load_dataset(place, name, version)
     columns = (*dataset.columns.features, dataset.columns.label)
-    train = TrainSpec(global_batch=batch, seed=seed)
+    folder = CacheSpec(dir=cache and absolute(cache, base=Path.cwd()))
+    train = TrainSpec(global_batch=batch, seed=seed, epochs=epoch + 1, cache=folder)
     feed = open_feed(place, dataset, split, columns=columns, train=train)
     if form == "tf":
         from shardline.training.stream import one_epoch

@@ -7,7 +7,7 @@ from tests.unit.data.cached_rows import COLUMNS, dataset_in, values
 
 import shardline
 from shardline.data.forms import split_order
-from shardline.errors import DataError, NotFoundError, SpecError
+from shardline.errors import DataError, NotFoundError, ResourceError, SpecError
 from shardline.spec.train import TrainSpec
 
 
@@ -50,6 +50,22 @@ def test_batches_as_arrow_have_the_schema_of_the_shards(store):
         np.testing.assert_array_equal(images, expected["image"])
 
 
+def test_batches_of_a_user_who_cannot_write_are_those_of_the_first_epoch(
+    store, tmp_path, monkeypatch
+):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert len(list(shardline.batches("tiny", store=store, batch=32))) == 7
+    with pytest.raises(
+        ResourceError, match=r"Not a directory; set .* \(shardline\.batches: cache\)"
+    ):
+        shardline.batches("tiny", store=store, batch=32, epoch=1)
+    monkeypatch.chdir(tmp_path)
+    found = shardline.batches("tiny", store=store, batch=32, epoch=1, cache="rows")
+    assert len(list(found)) == 7
+    assert len(list((tmp_path / "rows").iterdir())) == 1
+
+
 def test_batches_of_what_is_not_there_is_refused(store):
     with pytest.raises(NotFoundError, match="has no dataset 'other'"):
         shardline.batches("other", store=store)
@@ -66,6 +82,7 @@ def test_batches_of_what_is_not_there_is_refused(store):
         ({"epoch": -1}, "epoch is -1, expected a whole number from 0."),
         ({"seed": "7"}, "seed is '7', expected a whole number from 0."),
         ({"form": "torch"}, "form is 'torch', expected one of numpy, tf, arrow."),
+        ({"cache": "s3://b/c"}, "cache is 's3://b/c', expected a folder of this machine."),
         ({"split": "dev"}, "split is 'dev', expected one of train, validation, test."),
     ],
 )

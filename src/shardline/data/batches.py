@@ -7,7 +7,6 @@ from math import prod
 import numpy as np
 import pyarrow as pa
 
-from shardline.data.cache import open_cache
 from shardline.data.feed import Feed, reading_threads
 from shardline.data.forms import fits_cache, split_order
 from shardline.data.manifest import DatasetManifest, Shard, Split
@@ -83,18 +82,19 @@ def open_feed(
         dataset: What to read.
         split: Of which rows.
         columns: What of a row.
-        train: Batch, lanes, seed, form of the order, and the cache.
+        train: Batch, lanes, seed, epochs, form of the order, and the cache.
         share: The worker's rank, and how many workers there are.
 
     Raises:
         DataError: The split is smaller than one global batch.
         SpecError: `order: full` of a split that does not fit the cache.
-        ResourceError: The cache's folder cannot be written.
+        ResourceError: The cache's folder cannot be written, and an epoch needs it.
     """
     order = split_order(dataset, split, train)
     groups = RowGroups(store, dataset, split, columns)
     if fits_cache(dataset, split, train):
-        groups.cache = open_cache(train.cache, dataset.split(split), groups.layout)
+        groups.needs_cache = order.window_form(train.epochs - 1) is None
+        groups.open_cache(train.cache)
     threads = reading_threads(is_local=store.uri.startswith("file://"))
     return Feed(groups, order, order.worker_lanes(*share), threads)
 

@@ -96,8 +96,9 @@ def open_entry(
 def unwritable(root: Path, error: OSError) -> ResourceError:
     """The error for a folder that takes no more."""
     return ResourceError(
-        f"cannot keep rows in {root}: {error.strerror}; set train.cache.dir to a folder with room "
-        "on the worker's own disk, or, of a new run, train.order to window, which needs none."
+        f"cannot keep rows in {root}: {error.strerror}; set train.cache.dir (shardline.batches: "
+        "cache) to a folder with room on the worker's own disk, or, for a new run, "
+        "train.cache.max_bytes to 0 to read the store in every epoch."
     )
 
 

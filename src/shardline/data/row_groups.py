@@ -6,13 +6,15 @@ from threading import Lock
 
 import numpy as np
 
-from shardline.data.cache import RowCache, row_bounds
+from shardline.data.cache import RowCache, open_cache, row_bounds
 from shardline.data.manifest import DatasetManifest
 from shardline.data.order import Rows
 from shardline.data.packing import Layout, Packed
 from shardline.data.reading import OpenShards
 from shardline.data.schema import Column
+from shardline.errors import ResourceError
 from shardline.spec.data import SplitName
+from shardline.spec.train import CacheSpec
 from shardline.store import Store
 
 LARGE_GROUP_BYTES = 64 << 20
@@ -33,20 +35,35 @@ class RowGroups:
     def __init__(
         self, store: Store, dataset: DatasetManifest, split: SplitName, columns: Sequence[Column]
     ) -> None:
-        shards = dataset.split(split).shards
+        self._split = dataset.split(split)
+        shards = self._split.shards
         self.layout = Layout(tuple(columns))
         self.cache: RowCache | None = None
         """Where rows are kept, if they are."""
+        self.needs_cache = True
+        """Whether a cache that cannot be written is an error; else rows are not kept then."""
         self._places = [
             (shard, group) for shard in shards for group in range(len(shard.row_groups))
         ]
         sizes = [shard.row_groups[group] for shard, group in self._places]
         self.bounds = row_bounds(sizes)
         """Number of the first row of each row group, and of all rows, int64 [groups + 1]."""
+        self._warned = False
         self._kept: set[int] = set()
         self._reading: dict[int, Lock] = {}
         self._shards = OpenShards(store, dataset, [column.name for column in columns])
         _warn_of_large(max(sizes, default=0) * self.layout.row_bytes, split)
+
+    def open_cache(self, cache: CacheSpec) -> None:
+        """Keep rows on this machine from now on.
+
+        Raises:
+            ResourceError: The cache's folder cannot be written.
+        """
+        try:
+            self.cache = open_cache(cache, self._split, self.layout)
+        except ResourceError as error:
+            self._go_on_without(error)
 
     def of_rows(self, rows: Rows) -> Rows:
         """The row group that holds each row."""
@@ -65,14 +82,18 @@ class RowGroups:
             StoreUnavailableError: The store did not answer, retries included.
             ResourceError: The cache's disk is full.
         """
-        if self.cache is None:
+        cache = self.cache  # another thread may find it full
+        if cache is None:
             return self._decoded(group)
         # Lanes that share a row group ask for it at about the same time; one of them decodes it.
         with self._reading.setdefault(group, Lock()):
-            if self.cache.holds(group):
-                return self.cache.read(group)
+            if cache.holds(group):
+                return cache.read(group)
             rows = self._decoded(group)
-            self.cache.store(group, rows)
+            try:
+                cache.store(group, rows)
+            except ResourceError as error:
+                self._go_on_without(error)
             return rows
 
     def keep(self, group: int) -> None:
@@ -88,6 +109,13 @@ class RowGroups:
     def not_kept(self, groups: Iterable[int]) -> list[int]:
         """Those that `keep` has not seen."""
         return [group for group in groups if group not in self._kept]
+
+    def _go_on_without(self, error: ResourceError) -> None:
+        if self.needs_cache:
+            raise error
+        if not self._warned:
+            logger.warning("%s Going on without: no epoch of this training needs it.", error)
+        self._warned, self.cache = True, None
 
     def _decoded(self, group: int) -> Packed:
         return self.layout.pack(self._shards.row_group(*self._places[group]))

@@ -34,7 +34,7 @@ class TrainStream:
     Raises:
         DataError: The split is smaller than one global batch.
         SpecError: `order: full` of a split that does not fit the cache.
-        ResourceError: The cache's folder cannot be written.
+        ResourceError: The cache's folder cannot be written, and an epoch needs it.
     """
 
     def __init__(

@@ -45,7 +45,7 @@ def dataset_in(folder, *, rows_per_group=8, name="tiny", store=None):
 
 def train_spec(folder, **options):
     cache = CacheSpec(dir=f"file://{folder}/cache", max_bytes=options.pop("max_bytes", 1 << 30))
-    return TrainSpec(**{"global_batch": 24, "lanes": 4, "cache": cache, **options})
+    return TrainSpec(**{"global_batch": 24, "lanes": 4, "epochs": 3, "cache": cache, **options})
 
 
 def feed_of(dataset, train, *, share=(0, 1)):

@@ -159,15 +159,34 @@ def test_cache_folder_that_is_none_is_named(dataset, tmp_path):
         feed_of(dataset, train_spec(tmp_path))
 
 
-def test_cache_on_a_full_disk_is_named(dataset, tmp_path, monkeypatch):
-    feed = feed_of(dataset, train_spec(tmp_path))
-
+@pytest.fixture
+def full_disk(monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(cache_module.os, "pwrite", full)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_cache_on_a_full_disk_is_named(dataset, tmp_path):
+    feed = feed_of(dataset, train_spec(tmp_path))
     with pytest.raises(ResourceError, match=r"/cache: No space left on device; set train\.cache"):
         fed(feed)
+
+
+@pytest.mark.usefixtures("full_disk")
+@pytest.mark.parametrize("options", [{"order": "window"}, {"epochs": 1}])
+def test_cache_on_a_full_disk_that_no_epoch_needs_is_given_up(dataset, tmp_path, options, caplog):
+    feed = feed_of(dataset, train_spec(tmp_path, **options))
+    assert_fed(feed, 0, 0, min(3, feed.order.window.epochs))
+    assert caplog.text.count("No space left on device; set train.cache.dir") == 1
+
+
+def test_cache_that_cannot_be_made_and_that_no_epoch_needs_is_given_up(dataset, tmp_path, caplog):
+    (tmp_path / "cache").write_text("")
+    assert_fed(feed_of(dataset, train_spec(tmp_path, order="window")))
+    assert "/cache: File exists; set train.cache.dir" in caplog.text
+    assert "Going on without: no epoch of this training needs it." in caplog.text
 
 
 # The folder
