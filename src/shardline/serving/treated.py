@@ -1,11 +1,13 @@
 """Values of a request, treated as the rows were that the model learned from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from shardline.data.casting import cast_elements
+from shardline.data.cleaning.missing import null_numbers
 from shardline.data.cleaning.text import normalised
 from shardline.data.schema import Column
 from shardline.data.treatment import Treatment
@@ -43,7 +45,7 @@ def input_array(rows: list[Any], column: Column) -> Array:
     if treatment is None or (column.shape and column.indicates is None):
         return column_array(rows, column)
     values = _written(unwrapped_scalars(rows), treatment)
-    missing = np.array([_is_missing(value, treatment) for value in values])
+    missing = _missing(values, column, treatment)
     if column.indicates is not None:
         return missing.astype(column.numpy_dtype)[:, None]
     if treatment.map:
@@ -69,34 +71,55 @@ def _written(values: list[Any], treatment: Treatment) -> list[Any]:
     return written
 
 
-def _is_missing(value: Any, treatment: Treatment) -> bool:
-    if type(value) is str:
-        return value in treatment.null_values
-    if type(value) is bool or not isinstance(value, int | float):
-        return value is None
-    return value != value or _number_text(value) in treatment.null_values
+def _missing(values: list[Any], column: Column, treatment: Treatment) -> Array:
+    """Which values count as missing; numbers are compared as the column holds them."""
+    # An indicator's own type says nothing of the column it speaks of.
+    is_number = column.numpy_dtype.kind in "iuf" and column.indicates is None
+    dtype = column.dtype if is_number else "float64"
+    numbers = frozenset(null_numbers(treatment.null_values, dtype).to_pylist())
+    kind = Column(name="", dtype=dtype).numpy_dtype.type
 
+    def is_missing(value: Any) -> bool:
+        if type(value) is str:
+            return value in treatment.null_values
+        if type(value) is bool or not isinstance(value, int | float):
+            return value is None
+        if value in numbers or value != value:
+            return True
+        # More than float64 holds is no number that counts as missing.
+        wide = isinstance(value, float) and dtype in ("float16", "float32")
+        return wide and kind(value).item() in numbers
 
-def _number_text(value: float) -> str:
-    """A number as the spec writes it: a whole one without its `.0`."""
-    return str(int(value)) if value == value // 1 and abs(value) < 2**53 else str(value)
+    with np.errstate(over="ignore"):
+        return np.array([is_missing(value) for value in values])
 
 
 def _mapped(values: list[Any], missing: Array, treatment: Treatment, column: Column) -> list[Any]:
-    names, found = treatment.map or {}, []
+    names, found = _held(treatment.map or {}, column), []
     for row, (value, gone) in enumerate(zip(values, missing, strict=True)):
         text = _as_text(value)
         if not gone and text not in names and treatment.unmapped == "quarantine":
             raise _refused(column, row, repr(value), f"one of {', '.join(map(repr, names))}")
-        found.append(value if gone else names.get(text, value))
+        kept = text if column.dtype == "string" and isinstance(value, bool | int | float) else value
+        found.append(value if gone else names.get(text, kept))
     return found
 
 
+def _held(names: Mapping[str, str | float], column: Column) -> dict[str, Any]:
+    """New names in the column's own type; one that it cannot hold stays as it is."""
+    cast = cast_elements(pa.array([str(new) for new in names.values()]), column.dtype).to_pylist()
+    return {
+        old: new if held is None else held
+        for (old, new), held in zip(names.items(), cast, strict=True)
+    }
+
+
 def _as_text(value: Any) -> str:
-    """A value as the spec's mappings name it."""
-    if type(value) is bool:
-        return str(value).lower()
-    return _number_text(value) if isinstance(value, int | float) else str(value)
+    """A value as it was written when rows were prepared, which is what mappings name."""
+    if isinstance(value, bool | float) or (type(value) is int and abs(value) < 2**63):
+        written: str = pa.array([value]).cast(pa.string())[0].as_py()
+        return written
+    return str(value)
 
 
 def _bounded(array: Array, missing: Array, column: Column, treatment: Treatment) -> Array:

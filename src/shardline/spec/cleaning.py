@@ -23,7 +23,13 @@ def _plain_keys(value: Any) -> Any:
     ]
     if wrong:
         raise ValueError(f"{wrong[0]!r} is no text or number; put it in quotes")
-    return {str(key): target for key, target in value.items()}
+    return {_key_text(key): target for key, target in value.items()}
+
+
+def _key_text(key: str | float) -> str:
+    """A key as numbers are written when they are looked up: a whole one without `.0`."""
+    is_whole = isinstance(key, float) and key.is_integer() and abs(key) < 10**15
+    return str(int(key)) if is_whole else str(key)
 
 
 Texts = Annotated[

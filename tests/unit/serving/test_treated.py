@@ -3,8 +3,12 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from shardline.data.casting import cast_column
+from shardline.data.cleaning.labels import mapped
+from shardline.data.cleaning.missing import nulled
 from shardline.data.schema import Column
 from shardline.data.treatment import Treatment
 from shardline.serving.refusals import MalformedRequestError
@@ -85,6 +89,54 @@ def test_a_value_that_rows_were_dropped_for_is_refused():
         null_values=("NA",), drop_missing=True)),)  # fmt: skip
     sentence = "column 'w', row 1: got 'NA', which counts as missing, expected a string."
     assert sentence in refusal({"instances": ["a", "NA"]}, dropped)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "null_value", "sent"),
+    [
+        ("float32", "-999.0", -999),
+        ("float32", "-999", -999.0),
+        ("int64", "-999.0", -999),
+        ("float32", "0.1", 0.1),
+        ("float32", "0.1", float(np.float32(0.1))),
+        ("float64", "1e3", 1000),
+    ],
+)
+def test_numbers_count_as_missing_however_they_are_written(dtype, null_value, sent):
+    filled = Treatment(null_values=(null_value,), fill=7, indicator="gone")
+    columns = (
+        Column(name="x", dtype=dtype, treatment=filled),
+        Column(name="gone", dtype="float32", treatment=filled, indicates="x"),
+    )
+    assert parse({"instances": [sent, 5]}, columns[:1]) == {"x": [7, 5]}
+    assert nulled(pa.array([sent, 5], columns[0].arrow_type), (null_value,)).to_pylist() == [
+        None,
+        5,
+    ]
+    if sent != float(np.float32(0.1)):
+        assert parse({"instances": [sent, 5]}, columns[1:]) == {"gone": [1.0, 0.0]}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "names", "unmapped", "sent", "expected"),
+    [
+        ("string", {"a": 1, "b": "x"}, "quarantine", ["a", "b"], ["1", "x"]),
+        ("bool", {"y": 1, "n": 0}, "quarantine", ["y", "n"], [True, False]),
+        ("int64", {"yes": 1.0}, "quarantine", ["yes"], [1]),
+        ("string", {"a": 0}, "keep", ["a", "b"], ["0", "b"]),
+        ("string", {"1": "one"}, "keep", [1, 2.0, True], ["one", "2", "true"]),
+        ("string", {"1e+16": "big", "0.00001": "small", "1e-7": "tiny"}, "quarantine",
+         [1e16, 1e-5, 1e-7], ["big", "small", "tiny"]),
+    ],
+)  # fmt: skip
+def test_new_names_are_of_the_columns_type(dtype, names, unmapped, sent, expected):
+    column = Column(name="x", dtype=dtype, treatment=Treatment(map=names, unmapped=unmapped))
+    found = parse({"instances": sent}, (column,))["x"]
+    assert found == expected
+    assert [type(each) for each in found] == [type(each) for each in expected]
+    for value, each in zip(sent, expected, strict=True):
+        trained = mapped(pa.array([value]), names, others=unmapped).values
+        assert cast_column(trained, column, role="feature").values.to_pylist() == [each]
 
 
 def test_a_model_that_takes_the_indicator_alone_is_sent_its_column():

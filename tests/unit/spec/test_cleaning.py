@@ -6,6 +6,7 @@ import pytest
 
 from shardline.errors import SpecError
 from shardline.spec import check_spec, json_schema
+from shardline.spec.cleaning import ColumnCleaning
 
 FRACTIONS = {"train": 0.8, "test": 0.2}
 
@@ -136,3 +137,8 @@ def test_schema_of_cleaning_names_its_ways_and_takes_short_forms():
     assert {"sample", "cleaning", "duplicates", "split"} <= set(
         definitions["DataSpec"]["properties"]
     )
+
+
+def test_whole_numbers_in_a_map_are_written_as_columns_of_numbers_have_them():
+    rule = ColumnCleaning(map={1: "a", 2.0: "b", 2.5: "c", "3.0": "d"})
+    assert rule.map == {"1": "a", "2": "b", "2.5": "c", "3.0": "d"}

@@ -6,26 +6,38 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shardline.data.casting import cast_elements, is_text
+from shardline.data.casting import cast_elements, dtype_of, is_text
 from shardline.data.cleaning.summary import Summary
 from shardline.data.schema import Column
 from shardline.errors import DataError
 from shardline.spec.cleaning import MissingRule
+from shardline.spec.data import DType
 
 Fill = bool | int | float | str
 
 
 def nulled(values: pa.Array, null_values: tuple[str, ...]) -> pa.Array:
     """The values with null for NaN and for every text, or number, that counts as missing."""
+    dtype = dtype_of(values.type)
     if is_text(values.type):
         absent = pc.is_in(values, value_set=pa.array(null_values, values.type))
-    elif pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
-        wide = values.cast(pa.float64(), safe=False)
-        numbers = cast_elements(pa.array(null_values, pa.string()), "float64").drop_null()
+    elif pa.types.is_integer(values.type) and dtype is not None:
+        absent = pc.is_in(values, value_set=null_numbers(null_values, dtype))
+    elif pa.types.is_floating(values.type) and dtype is not None:
+        wide = values.cast(pa.float64())
+        numbers = null_numbers(null_values, dtype).cast(pa.float64())
         absent = pc.or_(pc.is_in(wide, value_set=numbers), pc.fill_null(pc.is_nan(wide), False))
     else:
         return values
     return pc.if_else(absent, pa.scalar(None, values.type), values)
+
+
+def null_numbers(null_values: tuple[str, ...], dtype: DType) -> pa.Array:
+    """Those of the texts that count as missing that are numbers, as a column of a dtype has them.
+
+    -999 and -999.0 are one number, and 0.1 is another in float32 than in float64.
+    """
+    return cast_elements(pa.array(null_values, pa.string()), dtype).drop_null()
 
 
 def fill_value(rule: MissingRule, column: Column, summary: Summary | None) -> Fill:
