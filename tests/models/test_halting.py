@@ -12,16 +12,35 @@ from shardline.training.stopping.halting import StopTogether
 STALL_S = 0.2
 
 
-def test_a_rank_is_waited_for_until_its_first_step_and_then_only_for_the_stall_timeout():
+def first_step(stop):
+    stop.on_epoch_begin(0)
+
+
+def later_epoch(stop):
+    stop.on_train_batch_end(0)
+    stop.on_epoch_begin(1)
+
+
+def validation(stop):
+    stop.on_train_batch_end(0)
+    stop.on_test_begin()
+
+
+@pytest.mark.parametrize("come_to_wait", [first_step, later_epoch, validation])
+def test_a_rank_is_waited_for_where_ranks_differ_and_then_only_for_the_stall_timeout(come_to_wait):
     noticed, late = threading.Event(), threading.Timer(4 * STALL_S, lambda: None)
 
     def body(ring):
         record = SimpleNamespace(global_step=1, save_now=lambda: True)
         stop = StopTogether(ring, record, stop_epoch=1, stall_timeout_s=STALL_S)
+        come_to_wait(stop)
         if ring.rank == 1:
             late.start()
-            late.join()  # tracing takes this rank longer
-        stop.on_train_batch_end(0)
+            late.join()  # tracing or reading takes this rank longer
+        if come_to_wait is validation:
+            stop.on_epoch_end(0)
+        else:
+            stop.on_train_batch_end(0)
         if ring.rank == 1:
             return noticed.wait(10)
         with pytest.raises(StalledError, match=f"rank 0 waited {STALL_S} s for rank 1"):

@@ -114,8 +114,9 @@ class TrainSpec(Section):
     max_failures: Annotated[int, Field(ge=0)] = 3
     """Restarts of the worker group before the run is given up."""
     stall_timeout_s: Annotated[float, Field(gt=0)] = 600.0
-    """Silence of a worker after which the group is restarted, once it has taken a step; longer
-    than the longest step. A worker alone is given at least two minutes."""
+    """Silence of a worker after which the group is restarted; longer than the longest step. Until
+    an epoch's first step and while it validates, a worker is given at least ten minutes, one that
+    trains alone at least two."""
     checkpoint: CheckpointSpec = CheckpointSpec()
 
     @property

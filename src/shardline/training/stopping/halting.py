@@ -8,6 +8,7 @@ import orjson
 
 from shardline.errors import NotFiniteError
 from shardline.training.exchange.peers import Exchange
+from shardline.training.exchange.ring import PEER_TIMEOUT_S
 from shardline.training.stopping.requests import StopRequested, note_step, stop_reason
 
 ASK_INTERVAL_S = 0.5
@@ -36,8 +37,9 @@ class StopTogether(keras.callbacks.Callback):  # type: ignore[misc]  # keras shi
         exchange: Connects the workers.
         record: Commits the last step.
         stop_epoch: The epoch that training ends before anyway.
-        stall_timeout_s: Silence of a rank that is too long, once all have taken a step: before,
-            they import and trace, which takes one longer than another.
+        stall_timeout_s: Silence of a rank that is too long between steps. Before an epoch's first
+            step and while they validate, ranks import, trace and read, which takes one longer than
+            another.
     """
 
     def __init__(
@@ -64,6 +66,15 @@ class StopTogether(keras.callbacks.Callback):  # type: ignore[misc]  # keras shi
             raise divergence
         self._divergence = self._divergence or divergence.message
 
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Ask after the first step, which waits for rows that are not on this machine yet."""
+        self._be_patient()
+        self._calls, self._next_call = 0, 1
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Validation is traced and read first."""
+        self._be_patient()
+
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Ask when it is time."""
         note_step()
@@ -74,6 +85,10 @@ class StopTogether(keras.callbacks.Callback):  # type: ignore[misc]  # keras shi
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Ask; after the last epoch, also one that a callback made it, only about divergence."""
         self._ask(over=epoch + 1 == self._stop_epoch or bool(self.model.stop_training))
+
+    def _be_patient(self) -> None:
+        """Let peers be late until the next time that all are asked."""
+        self._exchange.expect_answers_within(max(self._stall_timeout_s, PEER_TIMEOUT_S))
 
     def _ask(self, *, over: bool = False) -> None:
         message = orjson.dumps([self._steps_until_next(), stop_reason(), self._divergence])
