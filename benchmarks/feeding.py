@@ -131,7 +131,10 @@ def bare_decode(case: Case) -> float:
 def feed_of(case: Case, cache: Path) -> Feed:
     """A single worker's feed."""
     store, dataset = case.dataset
-    train = TrainSpec(global_batch=KINDS[case.kind][1], cache=CacheSpec(dir=f"file://{cache}"))
+    folder = CacheSpec(dir=f"file://{cache}")
+    train = TrainSpec(
+        global_batch=KINDS[case.kind][1], cache=folder, cpus_per_worker=case.cores, epochs=2
+    )
     columns = (*dataset.columns.features, dataset.columns.label)
     return open_feed(store, dataset, "train", columns=columns, train=train)
 

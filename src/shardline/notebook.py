@@ -1,5 +1,6 @@
 """Batches of a prepared dataset for a notebook, as training with one worker sees them."""
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,7 +63,13 @@ def batches(  # noqa: PLR0913  # what identifies the batches of an epoch
     dataset = load_dataset(place, name, version)
     columns = (*dataset.columns.features, dataset.columns.label)
     folder = CacheSpec(dir=cache and absolute(cache, base=Path.cwd()))
-    train = TrainSpec(global_batch=batch, seed=seed, epochs=epoch + 1, cache=folder)
+    train = TrainSpec(
+        global_batch=batch,
+        seed=seed,
+        epochs=epoch + 1,
+        cache=folder,
+        cpus_per_worker=os.cpu_count() or 1,
+    )
     feed = open_feed(place, dataset, split, columns=columns, train=train)
     if form == "tf":
         from shardline.training.stream import one_epoch

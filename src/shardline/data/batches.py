@@ -82,7 +82,7 @@ def open_feed(
         dataset: What to read.
         split: Of which rows.
         columns: What of a row.
-        train: Batch, lanes, seed, epochs, form of the order, and the cache.
+        train: Batch, lanes, seed, epochs, form of the order, the cache, and CPUs to read with.
         share: The worker's rank, and how many workers there are.
 
     Raises:
@@ -95,7 +95,8 @@ def open_feed(
     if fits_cache(dataset, split, train):
         groups.needs_cache = order.window_form(train.epochs - 1) is None
         groups.open_cache(train.cache)
-    threads = reading_threads(is_local=store.uri.startswith("file://"))
+    is_local = store.uri.startswith("file://")
+    threads = reading_threads(train.cpus_per_worker, is_local=is_local)
     return Feed(groups, order, order.worker_lanes(*share), threads)
 
 

@@ -28,9 +28,18 @@ MAX_STEPS_AT_ONCE = 16
 MAX_BYTES_AT_ONCE = 4 << 20
 
 
-def reading_threads(*, is_local: bool) -> int:
-    """How many row groups to read and decode at the same time."""
-    return min(READING_THREADS, os.cpu_count() or 1) if is_local else READING_THREADS
+def reading_threads(cpus: int, *, is_local: bool) -> int:
+    """How many row groups to read and decode at the same time.
+
+    Args:
+        cpus: The worker's share of the machine, which may be bound to fewer.
+        is_local: Whether they lie on a disk, not behind a network.
+    """
+    if not is_local:
+        return READING_THREADS
+    # macOS binds no process to CPUs.
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cpus
+    return min(READING_THREADS, cpus, bound)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
 """What a worker is fed is what the order says, from wherever its rows come."""
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.fault_proxy import Fault, FaultProxy
 from tests.unit.data.cached_rows import assert_fed, dataset_in, fed, feed_of, train_spec
 
+from shardline.data.feed import reading_threads
 from shardline.data.packing import Layout
 from shardline.data.window_buffer import WindowBuffer
 from shardline.errors import IntegrityError, SpecError
@@ -85,6 +88,17 @@ def test_feed_reads_a_bounded_number_of_row_groups_ahead(dataset, tmp_path, monk
     rows.close()
     # Four lanes' rings, each of whole row groups and the parts at its ends.
     assert 0 < len(read) <= 4 * (feed.capacity(feed.order.window) // 8 + 2)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "bound", "local", "remote"), [(1, 8, 1, 4), (3, 8, 3, 4), (8, 8, 4, 4), (8, 2, 2, 4)]
+)
+def test_feed_is_read_by_no_more_threads_than_the_worker_has_cpus(
+    monkeypatch, cpus, bound, local, remote
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(bound)))
+    assert reading_threads(cpus, is_local=True) == local
+    assert reading_threads(cpus, is_local=False) == remote
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing"])
