@@ -12,6 +12,7 @@ R = TypeVar("R")
 Given = TypeVar("Given")
 
 MAX_RETRIES = 3
+CANCEL_TIMEOUT_S = 30
 RUNNING_PER_CPU = 2
 """The second one waits at the worker, so that a CPU never waits for the driver."""
 
@@ -35,21 +36,27 @@ def map_on_workers(function: Callable[[Given], R], inputs: Sequence[Given]) -> I
     """Results of a function for every input, in the inputs' order, each from a task of its own.
 
     A worker that dies is replaced and its call repeated, so the function must be safe to repeat.
+    When the results are no longer taken, no call is at work any more.
+
+    Args:
+        function: Goes to every node once, with all that it holds.
+        inputs: Go to one task each.
 
     Raises:
         ShardlineError: Whatever the function raised first, in that order, unwrapped.
     """
     import ray
 
-    def call(given: Given) -> R:
-        return function(given)
+    def call(shared: Callable[[Given], R], given: Given) -> R:
+        return shared(given)
 
     task = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(call)
     most = max(1, RUNNING_PER_CPU * int(ray.cluster_resources().get("CPU", 1)))
     running: deque[Any] = deque()
+    shared = ray.put(function)
     try:
         for given in inputs:
-            running.append(task.remote(given))
+            running.append(task.remote(shared, given))
             if len(running) >= most:
                 yield _result(running.popleft())
         while running:
@@ -57,6 +64,8 @@ def map_on_workers(function: Callable[[Given], R], inputs: Sequence[Given]) -> I
     finally:
         for reference in running:
             ray.cancel(reference)
+        if running:  # what they write to may be removed next
+            ray.wait(list(running), num_returns=len(running), timeout=CANCEL_TIMEOUT_S)
 
 
 def num_nodes() -> int:
