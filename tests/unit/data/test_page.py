@@ -89,11 +89,19 @@ def page_of(tmp_path, columns, label, *, reasons=(), quarantined=0, name="toy", 
         update={
             "name": name,
             "counts": counts,
+            "splits": {"train": manifest.split("train").model_copy(update={"rows": len(table)})},
             "cleaning": cleaning or {},
             "columns": manifest.columns.model_copy(update={"features": features}),
         }
     )
     return dataset_page(manifest, statistics, reasons)
+
+
+def test_page_shares_of_classes_are_of_all_rows_also_those_of_classes_not_listed(tmp_path):
+    labels = [0] * 1050 + list(range(1, 1051))
+    page = Page(page_of(tmp_path, {"x": np.zeros(2100), "y": labels}, "y"))
+    assert "The 1\u202f011 rarest are left out." in page.text
+    assert "1\u202f05050 %" in page.text
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def dataset_page(
     parts = (
         heading(manifest),
         advice_section(manifest, statistics),
-        label_section(statistics),
+        label_section(manifest, statistics),
         relevance_section(statistics),
         twins_section(statistics),
         columns_section(statistics),

@@ -1,6 +1,6 @@
 """The parts of the page that speak of the whole dataset: rows, label, relevance, quarantine."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import yaml
 
@@ -11,7 +11,7 @@ from shardline.data.page.numbers import count, share, value, when
 from shardline.data.quarantine_summary import QuarantineReason
 from shardline.data.schema import Column
 from shardline.data.statistics.document import DatasetStatistics, LabelBalance, Relevance
-from shardline.spec.data import SPLITS
+from shardline.spec.data import SPLITS, SplitName
 
 MAX_CLASSES = 40
 MAX_TWINS = 50
@@ -82,10 +82,12 @@ def advice_section(manifest: DatasetManifest, statistics: DatasetStatistics) -> 
     )
 
 
-def label_section(statistics: DatasetStatistics) -> Element | None:
+def label_section(manifest: DatasetManifest, statistics: DatasetStatistics) -> Element | None:
     """How often each class occurs in each split, or how a regression target is distributed."""
     if statistics.balance is not None:
-        return _balance_section(statistics.label, statistics.balance)
+        # Classes beyond the first thousand are not listed, but their rows count.
+        totals = {name: split.rows for name, split in manifest.splits.items()}
+        return _balance_section(statistics.label, statistics.balance, totals)
     column = statistics.column(statistics.label)
     found = column.values.histogram if column.values else None
     if found is None:
@@ -185,9 +187,8 @@ def _features_yaml(columns: Sequence[Column]) -> str:
     return text
 
 
-def _balance_section(label: str, balance: LabelBalance) -> Element:
+def _balance_section(label: str, balance: LabelBalance, totals: Mapping[SplitName, int]) -> Element:
     splits = [s for s in SPLITS if any(s in entry.counts for entry in balance.classes)]
-    totals = {s: sum(entry.counts.get(s, 0) for entry in balance.classes) for s in splits}
     most = max(max(entry.counts.values()) for entry in balance.classes) if balance.classes else 0
     hidden = balance.num_classes - min(MAX_CLASSES, len(balance.classes))
     rows = (
