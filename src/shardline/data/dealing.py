@@ -1,7 +1,7 @@
 """Second pass, piece by piece: every row gets its side and place, and is parked sorted by them."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +16,7 @@ from shardline.data.quarantine import Rejected
 from shardline.data.row_hash import content_hashes
 from shardline.data.rows import ORIGIN_FILE, ORIGIN_ROW, RowLayout, rejected_of
 from shardline.data.scratch import Scratch
-from shardline.data.split import NO_SIDE
+from shardline.data.split import NO_SIDE, Sides
 from shardline.spec.data import SPLITS
 
 # The hash that orders the rows of a side, as a column of parked tables.
@@ -39,8 +39,6 @@ class Dealing:
     """Where the pieces lie."""
     scratch: Scratch
     """Where runs go."""
-    keeps_pieces: bool
-    """Whether dealt pieces are left where they are."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,16 @@ class Dealt:
     touched: Touched
 
 
-def deal_piece(dealing: Dealing, piece: Piece) -> Dealt:
-    """Clean and deal the rows of a parked piece."""
+def deal_piece(dealing: Dealing, with_sides: tuple[Piece, Sides | None]) -> Dealt:
+    """Clean and deal the rows of a parked piece.
+
+    Args:
+        dealing: How.
+        with_sides: The piece, and its rows' sides if they are settled.
+    """
+    piece, settled = with_sides
+    if settled is not None:
+        dealing = replace(dealing, division=replace(dealing.division, sides={piece.name: settled}))
     runs: list[Run] = []
     labels: set[str] = set()
     rejected: list[Rejected] = []
@@ -83,8 +89,6 @@ def deal_piece(dealing: Dealing, piece: Piece) -> Dealt:
         labels.update(_label_texts(table, dealing.division.layout))
         name = f"runs/{piece.name.rpartition('/')[2]}-{len(runs):04d}.arrow"
         runs.append(_sorted_run(dealing, table, sides, name))
-    if not dealing.keeps_pieces:
-        dealing.parked.delete(piece.name)
     return Dealt(tuple(runs), num_bytes, frozenset(labels), tuple(rejected), touched)
 
 
@@ -134,9 +138,7 @@ def _gathered(batches: Iterator[pa.Table], run_bytes: int) -> Iterator[pa.Table]
         yield pa.concat_tables(held)
 
 
-def _sorted_run(
-    dealing: Dealing, table: pa.Table, sides: "np.ndarray[Any, np.dtype[np.int8]]", name: str
-) -> Run:
+def _sorted_run(dealing: Dealing, table: pa.Table, sides: Sides, name: str) -> Run:
     places = content_hashes(table, purpose=PLACE)
     width = 1 << dealing.place_bits
     bins = (places >> np.uint64(64 - dealing.place_bits)).astype(np.uint16)

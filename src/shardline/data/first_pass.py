@@ -94,7 +94,7 @@ class FirstPass:
         self._parked = parked
         self._kept = kept
         self._progress = progress
-        self._map = choose_map(origin.num_bytes)
+        self._map = choose_map(origin.num_bytes, is_everywhere=origin.is_everywhere)
         self._units = origin.units()
         self._num_passes = 0
 
@@ -188,7 +188,7 @@ class FirstPass:
             labelled = LabelledImages(images, self._image, labels.file)
             required = [each for each in required if each[0] != self._image.name]
         return Intake(
-            files=self._origin.files,
+            files=self._origin.files.part(()),
             source=self._origin.source,
             required=tuple(required),
             everything=self._data.features is None,

@@ -38,6 +38,7 @@ class Intake:
     """What every unit of a source is read for. Instances can be pickled."""
 
     files: SourceFiles
+    """The source; which of its files to read is the unit's to say."""
     source: Source | LabelsTable
     required: tuple[tuple[str, Role], ...]
     """Columns that the spec names."""

@@ -71,6 +71,11 @@ class Origin:
         return self.images is None and all(file.stamp for file in self.files.files)
 
     @property
+    def is_everywhere(self) -> bool:
+        """Whether any machine can read it; files, and what Python made, are on this one."""
+        return not (self.images or self.files).store.uri.startswith("file://")
+
+    @property
     def has_types(self) -> bool:
         """Whether the format has types; otherwise text that reads as a number counts as one."""
         return self.source.format != "csv"

@@ -24,12 +24,17 @@ class Map(Protocol):
         """Results, errors as the function raised them."""
 
 
-def choose_map(num_bytes: int) -> Map:
+def choose_map(num_bytes: int, *, is_everywhere: bool) -> Map:
     """Where so many bytes of a source are worked on.
 
     On the cluster that this process is connected to, if there is one and enough to do.
+
+    Args:
+        num_bytes: How much there is to do.
+        is_everywhere: Whether other machines can read what is worked on; if not, they have no part.
     """
-    return map_on_workers if num_bytes >= MIN_CLUSTER_BYTES and num_nodes() else map_in_threads
+    nodes = num_nodes() if num_bytes >= MIN_CLUSTER_BYTES else 0
+    return map_on_workers if nodes == 1 or (nodes and is_everywhere) else map_in_threads
 
 
 def map_in_threads(

@@ -5,14 +5,15 @@ place, shards are merged from the runs. What a pass must know of all rows is cou
 before it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from shardline.data.cleaning.fitting import cleaned_layout
 from shardline.data.cleaning.record import ColumnRecord, Touched
-from shardline.data.dealing import Dealing, Run, deal_piece
-from shardline.data.division import Divider
+from shardline.data.dealing import Dealing, Dealt, Run, deal_piece
+from shardline.data.division import Divider, Division, Piece
 from shardline.data.first_pass import FirstPass, no_rows
 from shardline.data.layout import dataset_schema
 from shardline.data.manifest import Split
@@ -87,7 +88,7 @@ class Pipeline:
         self._data = _carrying_files(data, origin)
         self._folder = folder
         self._progress = progress
-        self._map = choose_map(origin.num_bytes)
+        self._map = choose_map(origin.num_bytes, is_everywhere=scratch is not None)
         self._scratch = scratch or Scratch(Store(f"file://{folder}"))
         self._kept = pieces
         self._parked = pieces.scratch if pieces else self._scratch
@@ -114,14 +115,7 @@ class Pipeline:
         division = Divider(
             self._data, typed.layout, pieces, scratch=self._parked, quarantine=quarantine
         ).division()
-        dealing = Dealing(
-            division=division,
-            place_bits=self._place_bits,
-            parked=self._parked,
-            scratch=self._scratch,
-            keeps_pieces=self._kept is not None,
-        )
-        dealt = list(self._map(partial(deal_piece, dealing), pieces))
+        dealt = list(self._dealt(division, pieces))
         touched = Touched()
         for before in typed.taken:
             touched.update(before.touched)
@@ -182,6 +176,20 @@ class Pipeline:
         if self._data.mismatch == "stop":
             quarantine.check_none()
         quarantine.check_share(rows_read=num_read, max_share=self._data.max_quarantined)
+
+    def _dealt(self, division: Division, pieces: list[Piece]) -> Iterator[Dealt]:
+        dealing = Dealing(
+            division=replace(division, sides={}),
+            place_bits=self._place_bits,
+            parked=self._parked,
+            scratch=self._scratch,
+        )
+        with_sides = [(piece, division.sides.get(piece.name)) for piece in pieces]
+        every = self._map(partial(deal_piece, dealing), with_sides)
+        for piece, dealt in zip(pieces, every, strict=True):
+            if self._kept is None:  # not in the task, which may have to be repeated
+                self._parked.delete(piece.name)
+            yield dealt
 
     @property
     def _splits(self) -> tuple[SplitName, ...]:
