@@ -145,7 +145,8 @@ def test_class_weights_are_those_of_keras(tmp_path):
     by_index = {index: weights.get(name, 1.0) for index, name in enumerate(names)}
     order = train_order(spec, dataset)
     for step in range(order.steps_per_epoch):
-        batch = block.take(order.batch_rows(epoch=0, step=step, lanes=range(order.num_lanes)))
+        taken = order.batch_rows(epoch=0, step=step, lanes=range(order.num_lanes))
+        batch = {name: array[taken] for name, array in block.columns.items()}
         label = batch.pop("kind")
         data = {name: batch[name] for name in ("a", "b")}
         model.train_on_batch(data, label, class_weight=by_index)

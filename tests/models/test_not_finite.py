@@ -64,7 +64,7 @@ def poisoned_line(folder, **params):
     rows = dataset.split("train").rows
     column = next(c for c in dataset.columns.features if c.name == "a")
     block = read_block(Store(spec.store), dataset, "train", rows=(0, rows), columns=[column])
-    values = np.asarray(block.take(np.arange(rows))["a"]).ravel()
+    values = np.asarray(block.columns["a"]).ravel()
     order = train_order(spec, dataset)
     row = order.batch_rows(epoch=0, step=POISONED_STEP, lanes=range(order.num_lanes))[0]
     settings = {**OPTIONS, "model.params": params | {"value": float(values[row])}}

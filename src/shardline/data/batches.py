@@ -10,7 +10,6 @@ import pyarrow as pa
 from shardline.data.feed import Feed, reading_threads
 from shardline.data.forms import fits_cache, split_order
 from shardline.data.manifest import DatasetManifest, Shard, Split
-from shardline.data.order import Rows
 from shardline.data.reading import column_to_numpy, shard_table
 from shardline.data.row_groups import RowGroups
 from shardline.data.schema import Column, scalar_arrow_type
@@ -25,16 +24,9 @@ Batch = dict[str, "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"]
 class RowBlock:
     """Consecutive rows of a split, one array per column."""
 
-    start: int
-    """Number of the first row in the split."""
     columns: Mapping[str, "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"]
     """Arrays of shape (rows, *shape); (rows, 1) for scalar columns."""
     num_rows: int
-
-    def take(self, rows: Rows) -> Batch:
-        """A batch of the rows with these numbers."""
-        local = rows - self.start
-        return {name: array[local] for name, array in self.columns.items()}
 
 
 def read_block(
@@ -63,7 +55,7 @@ def read_block(
         else np.empty((0, *(column.shape or (1,))), dtype=column.numpy_dtype)
         for column in columns
     }
-    return RowBlock(start=start, columns=joined, num_rows=max(0, stop - start))
+    return RowBlock(columns=joined, num_rows=max(0, stop - start))
 
 
 def open_feed(

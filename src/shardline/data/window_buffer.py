@@ -38,11 +38,6 @@ class WindowBuffer:
         self._arrays = layout.empty(num_lanes * capacity)
         self._firsts = np.arange(num_lanes)[:, np.newaxis] * capacity
 
-    @property
-    def num_bytes(self) -> int:
-        """Memory that it takes, without the strings that it refers to."""
-        return sum(array.nbytes for array in self._arrays)
-
     def write(self, piece: Piece, rows: Packed) -> None:
         """Put the piece's rows in place; threads may write different pieces at the same time."""
         ring = piece.lane * self.capacity

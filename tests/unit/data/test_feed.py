@@ -1,6 +1,7 @@
 """What a worker is fed is what the order says, from wherever its rows come."""
 
 import os
+import tracemalloc
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,7 +10,6 @@ from tests.fault_proxy import Fault, FaultProxy
 from tests.unit.data.cached_rows import assert_fed, dataset_in, fed, feed_of, train_spec
 
 from shardline.data.feed import reading_threads
-from shardline.data.packing import Layout
 from shardline.data.window_buffer import WindowBuffer
 from shardline.errors import IntegrityError, SpecError
 
@@ -71,10 +71,13 @@ def test_feed_of_the_window_form_needs_memory_for_lanes_times_windows(dataset, t
     assert form.rows == 16  # two row groups
     at_once = feed.steps_at_once * feed.order.rows_per_lane_step
     assert feed.capacity(form) == 3 * form.rows + at_once + 8
-    layout = Layout(feed.groups.layout.columns)
-    half = WindowBuffer(layout, num_lanes=2, capacity=feed.capacity(form))
-    whole = WindowBuffer(layout, num_lanes=4, capacity=feed.capacity(form))
-    assert whole.num_bytes == 2 * half.num_bytes == 4 * feed.capacity(form) * layout.row_bytes
+    for num_lanes in (2, 4):
+        tracemalloc.start()
+        buffer = WindowBuffer(feed.groups.layout, num_lanes=num_lanes, capacity=1000)
+        allocated, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        rows = num_lanes * buffer.capacity
+        assert rows * feed.groups.layout.row_bytes == pytest.approx(allocated, rel=0.05)
 
 
 def test_feed_reads_a_bounded_number_of_row_groups_ahead(dataset, tmp_path, monkeypatch):
