@@ -17,7 +17,6 @@ from shardline.data.row_hash import content_hashes
 from shardline.data.rows import ORIGIN_FILE, ORIGIN_ROW, RowLayout, rejected_of
 from shardline.data.scratch import Scratch
 from shardline.data.split import NO_SIDE, Sides
-from shardline.spec.data import SPLITS
 
 # The hash that orders the rows of a side, as a column of parked tables.
 PLACE_COLUMN = "shardline.place"
@@ -25,7 +24,7 @@ SIDE_COLUMN = "shardline.side"
 RUN_BYTES = 48 << 20
 PLACE = b"place"
 
-Counts = np.ndarray[Any, np.dtype[np.int64]]
+Int64s = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,25 @@ class Run:
     """Rows sorted by side and by the leading bits of their place."""
 
     name: str
-    counts: Counts
-    """int64 [sides, 2 ** place_bits]; every one that is not zero is a batch of the file."""
+    place_bits: int
+    groups: "np.ndarray[Any, np.dtype[np.uint16]]"
+    """Of every batch of the file, ascending: its side, then the leading bits of its places."""
+    num_rows: "np.ndarray[Any, np.dtype[np.uint32]]"
+    """Of every batch."""
+
+    def batches(self, side: int, places: range) -> tuple[int, int]:
+        """The first of the batches with some of a side's places, and the end."""
+        bounds = [(side << self.place_bits) + place for place in (places.start, places.stop)]
+        first, stop = np.searchsorted(self.groups, bounds)
+        return int(first), int(stop)
+
+    def counts(self, side: int) -> Int64s:
+        """Rows of a side: int64 [2 ** place_bits]."""
+        counts = np.zeros(1 << self.place_bits, np.int64)
+        first, stop = self.batches(side, range(len(counts)))
+        places = self.groups[first:stop] & np.uint16(len(counts) - 1)
+        counts[places] = self.num_rows[first:stop]
+        return counts
 
 
 @dataclass(frozen=True)
@@ -144,12 +160,12 @@ def _sorted_run(dealing: Dealing, table: pa.Table, sides: Sides, name: str) -> R
     bins = (places >> np.uint64(64 - dealing.place_bits)).astype(np.uint16)
     # Rows of a bin need no order yet; 16-bit numbers are sorted by radix, eight times as fast.
     groups = sides.astype(np.uint16) * np.uint16(width) + bins
-    counts = np.bincount(groups, minlength=len(SPLITS) * width)
+    present, counts = np.unique(groups, return_counts=True)
     order = np.argsort(groups, kind="stable")
     table = table.append_column(PLACE_COLUMN, pa.array(places)).take(pa.array(order))
-    cuts = np.concatenate([[0], np.cumsum(counts[counts > 0])])
+    cuts = np.concatenate([[0], np.cumsum(counts)])
     dealing.scratch.write(name, (table.slice(a, b - a) for a, b in pairwise(cuts)))
-    return Run(name, counts.reshape(len(SPLITS), width))
+    return Run(name, dealing.place_bits, present, counts.astype(np.uint32))
 
 
 def _label_texts(table: pa.Table, layout: RowLayout) -> list[str]:

@@ -59,7 +59,7 @@ class Rows:
 
     def num_of(self, split: SplitName) -> int:
         """Kept rows of a split."""
-        return sum(int(run.counts[SPLITS.index(split)].sum()) for run in self.runs)
+        return sum(int(run.counts(SPLITS.index(split)).sum()) for run in self.runs)
 
 
 class Pipeline:
@@ -178,9 +178,13 @@ class Pipeline:
         quarantine.check_share(rows_read=num_read, max_share=self._data.max_quarantined)
 
     def _dealt(self, division: Division, pieces: list[Piece]) -> Iterator[Dealt]:
+        num_rows = sum(piece.num_rows for piece in pieces)
+        row_bytes = sum(column.num_bytes for column, _ in division.layout.roles)
+        # Images are packed: their files say less of their size than their shape does.
+        num_bytes = max(self._origin.num_bytes, num_rows * row_bytes)
         dealing = Dealing(
             division=replace(division, sides={}),
-            place_bits=self._place_bits,
+            place_bits=place_bits(num_bytes),
             parked=self._parked,
             scratch=self._scratch,
         )
@@ -195,11 +199,11 @@ class Pipeline:
     def _splits(self) -> tuple[SplitName, ...]:
         return self._data.split.names if self._data.split else ("train",)
 
-    @property
-    def _place_bits(self) -> int:
-        num_bytes = sum(file.size for file in self._origin.files.files)
-        shards = max(1, num_bytes // ShardSize().target_bytes)
-        return min(MAX_PLACE_BITS, max(4, (BATCHES_PER_SHARD * shards).bit_length()))
+
+def place_bits(num_bytes: int) -> int:
+    """By how many leading bits of its rows' places so much data is cut."""
+    shards = max(1, num_bytes // ShardSize().target_bytes)
+    return min(MAX_PLACE_BITS, max(4, (BATCHES_PER_SHARD * shards).bit_length()))
 
 
 def _carrying_files(data: DataSpec, origin: Origin) -> DataSpec:

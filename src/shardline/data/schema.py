@@ -1,5 +1,6 @@
 """Columns: what a row consists of, in shards, in the model and in requests alike."""
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,11 @@ class Column(BaseModel):
     def numpy_dtype(self) -> "np.dtype[Any]":
         """How numpy holds it; strings are objects."""
         return np.dtype(object) if self.dtype == "string" else np.dtype(self.dtype)
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of one row's value, of a string that of a reference."""
+        return self.numpy_dtype.itemsize * prod(self.shape)
 
     @property
     def arrow_type(self) -> Any:

@@ -97,7 +97,9 @@ def plan_shards(runs: Sequence[Run], split: SplitName, *, rows_per_shard: int) -
         rows_per_shard: Most rows of one shard.
     """
     side = SPLITS.index(split)
-    totals = sum((run.counts[side] for run in runs), np.zeros_like(runs[0].counts[side]))
+    totals = np.zeros(1 << runs[0].place_bits, np.int64)
+    for run in runs:
+        totals += run.counts(side)
     ends = np.cumsum(totals)
     num_rows = int(ends[-1])
     num_shards = -(-num_rows // rows_per_shard)
@@ -203,9 +205,7 @@ def _batches(
 ) -> Iterator[tuple[str, int, int]]:
     """Per run, the batches of some of a side's places."""
     for run in runs:
-        held = np.concatenate([[0], np.cumsum(run.counts.ravel() > 0)])
-        width = run.counts.shape[1]
-        begin, end = int(held[side * width + first]), int(held[side * width + stop])
+        begin, end = run.batches(side, range(first, stop))
         if begin < end:
             yield run.name, begin, end
 

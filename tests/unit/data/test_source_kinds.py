@@ -9,8 +9,10 @@ import pytest
 from tests.raw_sources import spec_for, table_csv, write_csv, write_images
 from tests.unit.data.preparing import manifest_of, prepare, quarantined, rows_of
 
+from shardline.data import pipeline
 from shardline.data.columnar import GroupRange
 from shardline.data.origin import find_origin
+from shardline.data.pipeline import place_bits
 from shardline.data.readers import read_tables
 from shardline.data.reading import column_to_numpy
 from shardline.data.rows import ORIGIN_ROW
@@ -125,6 +127,22 @@ def test_prepare_images_with_labels_joins_rows_and_images(labelled):
         ("labels.csv", 6, "image 'c.png' is not there"),
         ("b/2.png", 1, "image is not in the table of labels"),
     ]
+
+
+def test_prepare_images_with_labels_cuts_runs_by_the_size_of_the_images(labelled, monkeypatch):
+    sizes = []
+
+    def noted(num_bytes):
+        sizes.append(num_bytes)
+        return place_bits(num_bytes)
+
+    monkeypatch.setattr(pipeline, "place_bits", noted)
+    write_images(labelled / "raw", per_class=3, classes=("a", "b"), shape=(64, 64))
+    prepare(labelled_spec(labelled))
+    packed = sum(file.stat().st_size for file in (labelled / "raw").rglob("*.png"))
+    assert packed < 5 * 64 * 64 < sizes[0]
+    assert (place_bits(0), place_bits(64 << 30), place_bits(1 << 50)) == (4, 12, 12)
+    assert place_bits(640 << 20) == 7
 
 
 def test_prepare_images_with_labels_bad_ones_keep_their_row_numbers(labelled):
