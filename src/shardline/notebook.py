@@ -53,23 +53,13 @@ def batches(  # noqa: PLR0913  # what identifies the batches of an epoch
         NotFoundError: There is no such dataset.
         DataError: The split is smaller than one batch.
         SpecError: An argument is none of those allowed.
-        ResourceError: That folder cannot be written, and the epoch is not the first one, which
-            needs none.
+        ResourceError: That folder cannot be written, and the epoch is not the first one.
     """
     _check(split=split, batch=batch, seed=seed, epoch=epoch, form=form)
-    if cache is not None and "://" in cache.removeprefix("file://"):
-        raise SpecError(f"cache is {cache!r}, expected a folder of this machine.")
+    train = _settings(batch=batch, seed=seed, epoch=epoch, cache=cache)
     place = Store(absolute(store, base=Path.cwd()))
     dataset = load_dataset(place, name, version)
     columns = (*dataset.columns.features, dataset.columns.label)
-    folder = CacheSpec(dir=cache and absolute(cache, base=Path.cwd()))
-    train = TrainSpec(
-        global_batch=batch,
-        seed=seed,
-        epochs=epoch + 1,
-        cache=folder,
-        cpus_per_worker=os.cpu_count() or 1,
-    )
     feed = open_feed(place, dataset, split, columns=columns, train=train)
     if form == "tf":
         from shardline.training.stream import one_epoch
@@ -77,6 +67,18 @@ def batches(  # noqa: PLR0913  # what identifies the batches of an epoch
         return one_epoch(feed, epoch)
     found = epoch_batches(feed, epoch)
     return found if form == "numpy" else (record_batch(one, columns) for one in found)
+
+
+def _settings(*, batch: int, seed: int, epoch: int, cache: str | None) -> TrainSpec:
+    if cache is not None and "://" in cache.removeprefix("file://"):
+        raise SpecError(f"cache is {cache!r}, expected a folder of this machine.")
+    return TrainSpec(
+        global_batch=batch,
+        seed=seed,
+        epochs=epoch + 1,
+        cache=CacheSpec(dir=None if cache is None else absolute(cache, base=Path.cwd())),
+        cpus_per_worker=os.cpu_count() or 1,
+    )
 
 
 def _check(*, split: str, batch: int, seed: int, epoch: int, form: str) -> None:

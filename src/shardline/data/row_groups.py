@@ -58,7 +58,7 @@ class RowGroups:
         """Keep rows on this machine from now on.
 
         Raises:
-            ResourceError: The cache's folder cannot be written.
+            ResourceError: The cache's folder cannot be written, and the cache is needed.
         """
         try:
             self.cache = open_cache(cache, self._split, self.layout)
@@ -80,7 +80,7 @@ class RowGroups:
         Raises:
             IntegrityError: Its shard is missing, truncated or otherwise not what was committed.
             StoreUnavailableError: The store did not answer, retries included.
-            ResourceError: The cache's disk is full.
+            ResourceError: The cache's disk is full, and the cache is needed.
         """
         cache = self.cache  # another thread may find it full
         if cache is None:
