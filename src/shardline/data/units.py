@@ -12,7 +12,8 @@ from shardline.spec.data import LabelsTable, Source
 UNIT_BYTES = 64 << 20
 MAX_UNIT_FILES = 512
 MAX_LONE_FILES = 256
-MAX_SMALL_BYTES = 1 << 20
+# Files of no less than this part of a unit are units of their own.
+LARGE = 8
 MAX_RUNS = 1024
 
 
@@ -63,15 +64,18 @@ def _runs(files: tuple[SourceFile, ...], unit_bytes: int) -> Iterator[tuple[Sour
     falls into and no other: those were read before.
     """
     bits = max(5, (len(files) // MAX_RUNS).bit_length())
+    fewest = 1 / (1 << bits)
     run: list[SourceFile] = []
     for file in files:
-        is_alone = len(files) <= MAX_LONE_FILES or file.size > MAX_SMALL_BYTES
+        is_alone = len(files) <= MAX_LONE_FILES or file.size >= unit_bytes // LARGE
         held = sum(each.size for each in run)
         if run and (is_alone or held + file.size > unit_bytes or len(run) == MAX_UNIT_FILES):
             yield tuple(run)
             run = []
         run.append(file)
-        if is_alone or not zlib.crc32(file.name.encode()) & ((1 << bits) - 1):
+        # Runs of larger files end sooner, most of them before the size would end them.
+        ends = max(fewest, 2 * file.size / unit_bytes)
+        if is_alone or zlib.crc32(file.name.encode()) < ends * 2**32:
             yield tuple(run)
             run = []
     if run:

@@ -304,8 +304,8 @@ def test_parquet_parts_hold_every_row_group_once(tmp_path):
 def test_very_many_small_files_share_units_and_a_new_one_moves_no_other(tmp_path):
     source = spec_for(tmp_path, "json", "raw").data.source
 
-    def units(names):
-        files = tuple(SourceFile(name, name, 9) for name in sorted(names))
+    def units(names, size=9):
+        files = tuple(SourceFile(name, name, size) for name in sorted(names))
         return plan_units(SourceFiles("file:///raw", Store("file:///raw"), files), source)
 
     names = [f"{number:05d}.jsonl" for number in range(5000)]
@@ -315,6 +315,10 @@ def test_very_many_small_files_share_units_and_a_new_one_moves_no_other(tmp_path
     after = units([*names, "02000-new.jsonl"])
     assert len(set(after) - set(before)) <= 2
     assert all(len(unit.files) == 1 for unit in units(names[:200]))
+    images = units(names, size=2 << 20)
+    assert 150 < len(images) < 500
+    assert len(set(units([*names, "02000-new.jsonl"], size=2 << 20)) - set(images)) <= 3
+    assert len(units(names, size=8 << 20)) == len(names)
 
 
 def test_prepare_parts_of_a_file_count_rows_from_its_beginning(tmp_path, monkeypatch):
