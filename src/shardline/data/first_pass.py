@@ -116,7 +116,12 @@ class FirstPass:
             raise no_rows(self._origin, quarantine)
         layout = table_layout(self._data, survey)
         if layout != guess or not all(each.fits for each in taken):
+            guessed = {each.piece: each for each in taken}
             taken, quarantine = self._pass(layout)
+            for each in taken:
+                guessed.pop(each.piece, None)
+            if self._kept is not None:  # else they lay where the others lie now
+                self._kept.keep_surveys(guessed.values())
         return TypedRows(layout, self._units, taken, quarantine)
 
     def _guessed_layout(self) -> RowLayout:
@@ -177,7 +182,10 @@ class FirstPass:
             known = found[name]
             if known is None:
                 known = next(read)
-                self._kept.keep(known)
+                if known.fits:
+                    self._kept.keep(known)
+                else:
+                    self._kept.keep_surveys([known])
             yield known
 
     def _intake(self, layout: RowLayout, *, is_guess: bool) -> Intake:
@@ -194,6 +202,7 @@ class FirstPass:
             everything=self._data.features is None,
             layout=layout,
             is_guess=is_guess,
+            max_misfits=self._data.max_quarantined,
             surveyed=surveyed_columns(self._data),
             image=self._image if self._origin.source.format == "images" else None,
             labelled=labelled,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from shardline.data.casting import CastColumn
 from shardline.data.cleaning.record import Touched
 from shardline.data.cleaning.tidying import tidy
 from shardline.data.images import read_images
@@ -32,6 +33,9 @@ from shardline.data.units import Unit
 from shardline.errors import DataError
 from shardline.spec.data import LabelsTable, Source
 
+# So many rows of a unit may be something else than they were taken for, whatever their share.
+MIN_MISFITS = 1000
+
 
 @dataclass(frozen=True)
 class Intake:
@@ -48,6 +52,8 @@ class Intake:
     """What the rows become."""
     is_guess: bool
     """Whether the layout may turn out to be another once all values are seen."""
+    max_misfits: float
+    """Share of a unit's rows that may not fit a guess; of more, no rows are parked."""
     surveyed: frozenset[str] | None
     """Columns whose values decide what the layout is; None for all of them."""
     image: Column | None
@@ -89,7 +95,7 @@ class Taken:
     """Empty once they are in the quarantine."""
     survey: Survey
     fits: bool
-    """False if columns were found that cannot become what the layout says."""
+    """False if columns, or too many values, cannot become what the layout says."""
     num_sampled_out: int
     touched: Touched
     """Values that cleaning has changed so far."""
@@ -146,6 +152,7 @@ class _Reading:
         self.touched = Touched()
         self.named: set[str] = set()
         self.fits = bool(intake.layout.features)
+        self._num_misfits = 0
         self._intake = intake
 
     def typed(self, unit: Unit) -> Iterator[pa.Table]:
@@ -165,14 +172,11 @@ class _Reading:
         raw = self._tidied(self._sampled(batch.table.combine_chunks()))
         batch = replace(batch, table=raw)
         layout = self._intake.layout
-        try:
-            columns, reasons = cast_columns(raw, layout)
-        except DataError:
-            if not self._intake.is_guess:
-                raise
-            self.fits = False
-            columns, reasons = {}, {}
+        columns, reasons = self._cast(raw) if self.fits else ({}, {})
         self.survey.add(batch, columns, only=self._intake.surveyed)
+        self._num_misfits += len(reasons)
+        if self._intake.is_guess and self._num_misfits > self._max_misfits:
+            self.fits = False
         if not self.fits:
             return None
         table = typed_table(columns, layout)
@@ -182,6 +186,19 @@ class _Reading:
             self.rejected.extend(rejected_of(raw, reasons))
             table = table.filter(kept_mask(raw.num_rows, reasons))
         return table if table.num_rows else None
+
+    def _cast(self, raw: pa.Table) -> tuple[dict[str, CastColumn], dict[int, str]]:
+        try:
+            return cast_columns(raw, self._intake.layout)
+        except DataError:
+            if not self._intake.is_guess:
+                raise
+            self.fits = False
+            return {}, {}
+
+    @property
+    def _max_misfits(self) -> float:
+        return max(MIN_MISFITS, self._intake.max_misfits * self.survey.num_rows)
 
     def _sampled(self, raw: pa.Table) -> pa.Table:
         if self._intake.sample == 1:

@@ -9,7 +9,7 @@ of the source at most, and what calls that were broken off had read.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -110,20 +110,26 @@ class Pieces:
     def find(self, name: str) -> Taken | None:
         """The unit of that name, None if it has to be read."""
         self._used.add(name)
-        if name not in self._sizes:
+        if _record_name(name) not in self._sizes:
             return None
         try:
             record = PieceRecord.model_validate_json(self._store.read(self._record_key(name)))
         except (NotFoundError, ValidationError):
             return None
         # A machine that loses power may keep the record and not the rows.
-        return _taken(name, record) if record.num_bytes == self._sizes[name] else None
+        return _taken(name, record) if record.num_bytes == self._sizes.get(name, 0) else None
 
     def keep(self, taken: Taken) -> None:
         """Record a unit whose rows are parked in `scratch`; only this makes it count."""
         record = _record(taken).model_dump_json().encode()
         self._store.write(self._record_key(taken.piece), record)
-        self._sizes[taken.piece] = taken.num_bytes
+        self._sizes |= {_record_name(taken.piece): len(record), taken.piece: taken.num_bytes}
+
+    def keep_surveys(self, taken: Iterable[Taken]) -> None:
+        """Record what is known of units that were taken for something else, without their rows."""
+        for each in taken:
+            self.keep(replace(each, fits=False, num_rows=0, num_bytes=0))
+            self.scratch.delete(each.piece)
 
     def commit(self, files: SourceFiles, contents: Mapping[str, Content]) -> None:
         """Remember what the source consists of now, and remove what no longer belongs to it."""
@@ -144,7 +150,7 @@ class Pieces:
 
     @cached_property
     def _sizes(self) -> dict[str, int]:
-        """Size of each file of rows that was there when it was first asked for, or kept since."""
+        """Size of each file that was there when it was first asked for, or kept since."""
         start = len(self.scratch.folder)
         return {entry.key[start:]: entry.size for entry in self._store.scan(self.scratch.folder)}
 
@@ -160,7 +166,11 @@ class Pieces:
             return PieceIndex()
 
     def _record_key(self, name: str) -> str:
-        return f"{self.scratch.folder}{name.removesuffix('.arrow')}.json"
+        return self.scratch.folder + _record_name(name)
+
+
+def _record_name(piece: str) -> str:
+    return piece.removesuffix(".arrow") + ".json"
 
 
 def _record(taken: Taken) -> PieceRecord:

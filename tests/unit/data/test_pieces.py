@@ -16,6 +16,7 @@ from tests.unit.data.preparing import manifest_of, prepare, rows_of
 from shardline.data import intake
 from shardline.data.first_pass import FirstPass
 from shardline.data.manifest import dataset_versions
+from shardline.data.rows import rejected_of
 from shardline.data.sources import SourceFiles
 from shardline.errors import DataError, IntegrityError, StoreUnavailableError
 from shardline.store import Store
@@ -110,6 +111,39 @@ def test_prepare_file_that_does_not_fit_the_columns_is_no_lost_file(tmp_path):
         spec = spec_for(tmp_path, "parquet", "raw", features={"x": {"dtype": "float64"}}, **options)
         with pytest.raises(DataError, match=r"^feature 'x' holds timestamp\[us\], which cannot"):
             prepare(spec)
+
+
+def test_prepare_wrong_guess_keeps_one_copy_and_is_not_made_from_all_files_again(
+    tmp_path, read_files
+):
+    write_csv(tmp_path / "raw/a.csv", table_csv(50))
+    write_csv(tmp_path / "raw/b.csv", table_csv(50, first=50).replace(",5", ",x5"))
+    spec = grown(tmp_path, "store", keep=["n"])
+    prepare(spec)
+    folder = tmp_path / "store/pieces/sample"
+    assert len(list(folder.glob("*.arrow"))) == 2
+    write_csv(tmp_path / "raw/c.csv", table_csv(50, first=100))
+    read_files.clear()
+    assert prepare(spec).rows_kept == 150
+    assert read_files.count("b.csv") == 0
+    assert len(list(folder.glob("*.arrow"))) == 3
+
+
+def test_prepare_wrong_guess_makes_no_record_of_every_row(tmp_path, monkeypatch):
+    numbers = "".join(f"{i},{i}\n" for i in range(3000))
+    write_csv(tmp_path / "raw.csv", "x,y\n" + numbers + "".join(f"a{i},1\n" for i in range(40_000)))
+    made = []
+
+    def noted(raw, reasons, **options):
+        made.append(len(reasons))
+        return rejected_of(raw, reasons, **options)
+
+    monkeypatch.setattr(intake, "rejected_of", noted)
+    spec = spec_for(tmp_path, "csv", "raw.csv", store="store")
+    result = prepare(spec)
+    assert manifest_of(spec, result).columns.feature("x").dtype == "string"
+    assert result.rows_kept == 43_000
+    assert sum(made) <= intake.MIN_MISFITS
 
 
 def test_prepare_rules_change_without_reading_again_what_they_do_not_touch(tmp_path, read_files):
