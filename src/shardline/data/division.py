@@ -222,11 +222,19 @@ class Divider:
         found = leak(hashes[present], sides[present])
         if found is None:
             return
-        rows = [int(present[position]) for position in found]
+        rows = [int(present[position]) for position in (found.earlier, found.later)]
         named = [f"{self._origin(row)} in {SPLITS[sides[row]]}" for row in rows]
+        rule = self._data.split
+        left_out = (
+            "leave data.split.key out, which keeps equal rows together, "
+            if rule is not None and rule.by == "hash"
+            else ""
+        )
         raise DataError(
-            f"{what} lies in two splits: {named[0]}, {named[1]}; divide by a data.split.key that "
-            "such rows share, or set data.split.leakage to quarantine or allow."
+            f"{what} lies in two splits: {named[0]}, {named[1]} "
+            f"({found.num_rows} of {len(present)} rows repeat what an earlier split has); "
+            f"divide by a data.split.key that such rows share, {left_out}"
+            "or set data.split.leakage to quarantine or allow."
         )
 
     def _fitted_cleaning(self, division: Division) -> Cleaning:
@@ -245,9 +253,10 @@ class Divider:
     def _reject(self, piece: Piece, reasons: Mapping[int, str], rule: str | None) -> None:
         """Put rows of a piece, by position, into the quarantine."""
         rejected: list[Rejected] = []
+        rows = np.array(sorted(reasons), np.int64)
         for first, table in self._numbered(piece) if reasons else ():
-            stop = first + table.num_rows
-            here = {row - first: why for row, why in reasons.items() if first <= row < stop}
+            begin, end = np.searchsorted(rows, (first, first + table.num_rows))
+            here = {row - first: reasons[row] for row in rows[begin:end].tolist()}
             rules = dict.fromkeys(here, rule) if rule else None
             rejected += rejected_of(table, here, rules=rules, rows_before=piece.rows_before)
         if rejected:

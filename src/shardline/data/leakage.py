@@ -1,6 +1,6 @@
 """Rows that training has seen and a later split would see again."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,10 +20,19 @@ def leaked(hashes: UInt64s, sides: "np.ndarray[Any, np.dtype[np.int8]]") -> Int6
     return _later(hashes, sides)[0]
 
 
-def leak(hashes: UInt64s, sides: "np.ndarray[Any, np.dtype[np.int8]]") -> tuple[int, int] | None:
-    """Positions of two rows of one hash in two splits, the earlier split's first; None if none."""
+class Leak(NamedTuple):
+    """Two rows of one hash in two splits, by position, and how many more there are."""
+
+    earlier: int
+    later: int
+    num_rows: int
+    """All rows whose hash an earlier split holds too."""
+
+
+def leak(hashes: UInt64s, sides: "np.ndarray[Any, np.dtype[np.int8]]") -> Leak | None:
+    """What to say of rows that lie in two splits; None if none does."""
     later, earliest = _later(hashes, sides)
-    return (int(earliest[0]), int(later[0])) if len(later) else None
+    return Leak(int(earliest[0]), int(later[0]), len(later)) if len(later) else None
 
 
 def _later(hashes: UInt64s, sides: "np.ndarray[Any, np.dtype[np.int8]]") -> tuple[Int64s, Int64s]:

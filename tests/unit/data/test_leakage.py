@@ -38,6 +38,7 @@ def test_leak_names_two_rows_of_one_key_in_two_splits(some):
     found = leak(hashes, sides)
     assert (found is None) == (not len(leaked(hashes, sides)))
     if found:
-        earlier, later = found
+        earlier, later, num_rows = found
+        assert num_rows == len(leaked(hashes, sides))
         assert hashes[earlier] == hashes[later]
         assert sides[earlier] < sides[later]

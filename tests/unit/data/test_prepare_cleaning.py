@@ -146,7 +146,10 @@ def test_prepare_entity_on_both_sides_of_a_boundary_is_a_leak(tmp_path):
     split = {"by": "time", "time": "when", "key": "who", "boundaries": {"test": 40}}
     spec = spec_for(tmp_path, "csv", "raw.csv", split=split)
     with pytest.raises(
-        DataError, match=r"the same 'who' lies in two splits: raw\.csv row \d+ in tr"
+        DataError,
+        match=r"the same 'who' lies in two splits: raw\.csv row \d+ in train, raw\.csv row 41 in "
+        r"test \(10 of 50 rows repeat what an earlier split has\); divide by a data\.split\.key "
+        r"that such rows share, or set",
     ):
         prepare(spec)
     aside = spec_for(tmp_path, "csv", "raw.csv", split={**split, "leakage": "quarantine"})

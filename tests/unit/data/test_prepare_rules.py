@@ -143,7 +143,8 @@ def test_prepare_same_row_in_two_splits_fails_naming_both(tmp_path):
     with pytest.raises(
         DataError,
         match=r"the same row lies in two splits: raw\.csv row \d+ in train, raw\.csv row \d+ in "
-        r"test; divide by a data\.split\.key that such rows share, or set data\.split\.leakage",
+        r"test \(\d+ of 220 rows repeat what an earlier split has\); divide by a data\.split\.key "
+        r"that such rows share, leave data\.split\.key out, which keeps equal rows together, or",
     ):
         prepare(spec)
 
