@@ -62,13 +62,22 @@ def _tables(source: PythonSource) -> Iterator[pa.Table]:
                 raise DataError(
                     f"{_name(source)} yields {type(table).__name__}, expected pyarrow.Table."
                 )
-            yield table
+            yield _plain(table)
     except DataError:
         raise
     except Exception as error:  # the user's function may raise anything
         raise DataError(
             f"{_name(source)} fails with {type(error).__name__}: {error}; mend it."
         ) from error
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """The table without dictionaries: tables differ in them, and one file can have but one."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            plain = field.with_type(field.type.value_type)
+            table = table.set_column(place, plain, table.column(place).cast(plain.type))
+    return table
 
 
 def _function(source: PythonSource) -> Any:

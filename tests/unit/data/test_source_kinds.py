@@ -204,6 +204,11 @@ def changing():
     yield pa.table({"x": [1]})
     yield pa.table({"x": ["a"]})
 
+def categories():
+    for words in (["a", "b"], ["c", "a"]):
+        kinds = pa.array(words).dictionary_encode()
+        yield pa.table({"kind": kinds, "x": [1.0, 2.0], "y": [1.0, 1.0]})
+
 def failing():
     raise KeyError("secret.csv")
     yield
@@ -231,6 +236,12 @@ def test_prepare_python_function_yields_rows(maker):
 
 def test_prepare_python_record_batches_are_tables(maker):
     assert prepare(spec_for(maker, "python", "maker.py:batches")).rows_kept == 1
+
+
+def test_prepare_python_function_yields_other_categories_each_time(maker):
+    spec = spec_for(maker, "python", "maker.py:categories")
+    table = rows_of(spec, prepare(spec))
+    assert sorted(table["kind"].to_pylist()) == ["a", "a", "b", "c"]
 
 
 @pytest.mark.parametrize(
