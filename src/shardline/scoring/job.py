@@ -112,6 +112,12 @@ def _is_tensor(column: Column) -> bool:
 def _open_input(spec: Spec, store: Store) -> ScoreInput:
     location = spec.score.input
     if not is_dataset_reference(location):
+        if spec.data.source.format == "python":
+            raise DataError(
+                f"score.input is {location!r}, but files are read as data.source says, which is a "
+                "Python function here; score dataset or dataset/SPLIT, or use a spec whose "
+                "data.source has the format of these files."
+            )
         source = spec.data.source.model_copy(update={"path": location})
         return FilesInput.listing(list_source(source, base=Path.cwd(), key="score.input"), source)
     _, _, wanted = location.partition("/")

@@ -344,6 +344,15 @@ def test_score_raw_file_without_a_kept_column_is_refused(store, spec, parquet):
         score(made, store, LINE, run_never)
 
 
+def test_score_files_with_a_spec_whose_source_is_python_is_refused(store, spec, tmp_path):
+    source = {"format": "python", "path": "maker.py:rows"}
+    sentence = (
+        r"^score\.input is 'file:.*/raw', but files are read as data\.source says, which is a P"
+    )
+    with pytest.raises(DataError, match=sentence):
+        score(spec(source, input=f"file://{tmp_path}/raw"), store, LINE, run_never)
+
+
 def test_score_input_that_is_not_there_is_refused(store, spec, tmp_path):
     made = spec({"format": "csv"}, input=f"file://{tmp_path}/nowhere.csv")
     with pytest.raises(DataError, match=r"nowhere\.csv does not exist"):
