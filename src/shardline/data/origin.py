@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shardline.data.python_source import write_tables
+from shardline.data.scratch import asking_for_room
 from shardline.data.sources import (
     Content,
     SourceFiles,
@@ -107,7 +108,8 @@ def find_origin(
     """
     source = data.source
     if isinstance(source, PythonSource):
-        write_tables(source, folder)
+        with asking_for_room(folder):
+            write_tables(source, folder)
         made = ArrowSource(format="arrow", path=str(folder))
         files = list_source(made, base=base)
         return Origin(source.path, files, made, read_contents(files))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from shardline.data.scratch import asking_for_room
 from shardline.errors import DataError
 
 QUARANTINE_KEY = "quarantine/rows.jsonl"
@@ -43,7 +44,7 @@ class QuarantineLog:
 
     def add(self, rejected: Sequence[Rejected]) -> None:
         """Set rows aside, after those that are there."""
-        with self._file.open("ab") as log:
+        with asking_for_room(self._file.parent), self._file.open("ab") as log:
             log.write(dump_rejected(rejected))
         self.count += len(rejected)
         unusable = [each for each in rejected if each.rule is None]

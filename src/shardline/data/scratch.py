@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -83,7 +84,7 @@ class Scratch:
         is_local = self.store.uri.startswith("file://")
         # An object on S3 exists once its last part is there; a file from its first byte.
         partial = f"{PARTIAL_PREFIX}{secrets.token_hex(8)}" if is_local else last
-        try:
+        with asking_for_room(folder):
             if is_local:  # On S3 that would leave an empty object.
                 filesystem.create_dir(folder, recursive=True)
             try:
@@ -96,11 +97,22 @@ class Scratch:
                     with suppress(OSError):  # it may never have begun
                         filesystem.delete_file(f"{folder}/{partial}")
                 raise
-        except OSError as error:
-            if error.errno is None or error.errno not in NO_SPACE:
-                raise
-            raise StoreUnavailableError(
-                f"no room to park rows in {folder}: {os.strerror(error.errno)}; make room there, "
-                "or set TMPDIR to a folder of a larger disk if it is a temporary one, and run the "
-                "same command again."
-            ) from error
+
+
+@contextmanager
+def asking_for_room(folder: str | Path) -> Iterator[None]:
+    """Turn a full disk into a sentence.
+
+    Raises:
+        StoreUnavailableError: What was done in the block found no room in the folder.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.errno not in NO_SPACE:
+            raise
+        raise StoreUnavailableError(
+            f"no room to park rows in {folder}: {os.strerror(error.errno)}; make room there, "
+            "or set TMPDIR to a folder of a larger disk if it is a temporary one, and run the "
+            "same command again."
+        ) from error

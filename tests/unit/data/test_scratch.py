@@ -5,7 +5,10 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 import pytest
+from tests.raw_sources import spec_for, write_csv
 
+from shardline.data.origin import find_origin
+from shardline.data.quarantine import QuarantineLog, Rejected
 from shardline.data.scratch import Scratch
 from shardline.errors import StoreUnavailableError
 from shardline.store import Store
@@ -58,3 +61,18 @@ def test_scratch_on_a_full_disk_says_what_to_do(tmp_path):
     with largest_file(1000), pytest.raises(StoreUnavailableError, match=sentence):
         scratch.write("a.arrow", [numbers(0, 10_000)])
     assert list(tmp_path.iterdir()) == []
+    log = QuarantineLog(tmp_path / "rows.jsonl")
+    with largest_file(1000), pytest.raises(StoreUnavailableError, match=sentence):
+        log.add([Rejected("is null", "a.csv", row) for row in range(100)])
+
+
+def test_python_source_on_a_full_disk_says_what_to_do(tmp_path):
+    write_csv(
+        tmp_path / "maker.py",
+        "import pyarrow as pa\n\ndef rows():\n    yield pa.table({'y': list(range(10_000))})\n",
+    )
+    data = spec_for(tmp_path, "python", "maker.py:rows").data
+    folder = tmp_path / "made"
+    folder.mkdir()
+    with largest_file(1000), pytest.raises(StoreUnavailableError, match=f"in {folder}: File too"):
+        find_origin(data, base=tmp_path, folder=folder)
