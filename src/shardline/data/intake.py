@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from shardline.data.casting import CastColumn
 from shardline.data.cleaning.record import Touched
-from shardline.data.cleaning.tidying import tidy
+from shardline.data.cleaning.tidying import tidy, tidy_numbers
 from shardline.data.images import read_images
 from shardline.data.labelled_images import LabelledImages
 from shardline.data.quarantine import Rejected
@@ -179,11 +179,15 @@ class _Reading:
             self.fits = False
         if not self.fits:
             return None
-        table = typed_table(columns, layout)
+        numbers = tidy_numbers(columns, self._intake.treatments, rejected=reasons)
+        self.touched.update(numbers.touched)
+        table = typed_table(numbers.columns, layout)
         table = table.append_column(ORIGIN_FILE, raw[ORIGIN_FILE].cast(pa.string()))
         table = table.append_column(ORIGIN_ROW, raw[ORIGIN_ROW])
+        reasons |= {row: fault.reason for row, fault in numbers.faults.items()}
         if reasons:
-            self.rejected.extend(rejected_of(raw, reasons))
+            rules = {row: fault.rule for row, fault in numbers.faults.items()}
+            self.rejected.extend(rejected_of(raw, reasons, rules=rules))
             table = table.filter(kept_mask(raw.num_rows, reasons))
         return table if table.num_rows else None
 

@@ -47,6 +47,31 @@ def test_prepare_missing_values_are_filled_from_the_train_split(tmp_path):
     assert record.fitted_on == len(known)
 
 
+@pytest.mark.parametrize("written", ["-999", "-999.0", " -999.00"])
+def test_prepare_numbers_count_as_missing_however_a_file_writes_them(tmp_path, written):
+    lines = table_csv(100).splitlines()
+    for number in range(1, 11):
+        lines[number] = f"r{number - 1},{written},{number - 1},{2 * number - 2}"
+    write_csv(tmp_path / "raw.csv", "\n".join(lines))
+    split = {"key": "id", "fractions": HALVES}
+
+    def made(**rule):
+        rule["null_values"] = ["-999"]
+        cleaning = {"x": {"missing": rule}}
+        return spec_for(
+            tmp_path, "csv", "raw.csv", split=split, cleaning=cleaning, max_quarantined=0
+        )
+
+    filled = made(by="constant", value=7.5, indicator=True)
+    table = rows_of(filled, prepare(filled)).sort_by("n")
+    assert table["x"].to_pylist()[:11] == [7.5] * 10 + [2.5]
+    assert table["x_missing"].to_pylist()[:11] == [1.0] * 10 + [0.0]
+    dropped = made(by="drop")
+    result = prepare(dropped)
+    assert rules_of(dropped, result) == {"missing": 10}
+    assert manifest_of(dropped, result).cleaning["x"].touched == {"dropped": 10}
+
+
 def test_prepare_outliers_unmapped_and_missing_rows_are_quarantined_by_rule(tmp_path):
     lines = ["x,kind,y"] + [f"{i},{'cat' if i % 2 else 'dog'},{i}" for i in range(100)]
     lines[5], lines[7], lines[9] = "9999,cat,4", "6,bird,6", ",dog,8"

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shardline.data.cleaning.tidying import tidy
+from shardline.data.cleaning.tidying import tidy, tidy_numbers
 from shardline.data.cleaning.treating import treat
 from shardline.data.rows import (
     Batch,
@@ -47,9 +47,11 @@ def cast_raw_rows(raw: pa.Table, layout: RowLayout) -> Batch:
         features=tuple(column for column in layout.features if not column.indicates),
         nullable=frozenset(name for name, t in treatments.items() if t.fill is not None),
     )
-    columns, reasons = cast_columns(tidied.table, known)
+    cast, reasons = cast_columns(tidied.table, known)
     reasons = {row: fault.reason for row, fault in tidied.faults.items()} | reasons
-    table = _with_indicators(typed_table(columns, known), tidied.table, layout)
+    numbers = tidy_numbers(cast, treatments, rejected=reasons)
+    reasons |= {row: fault.reason for row, fault in numbers.faults.items()}
+    table = _with_indicators(typed_table(numbers.columns, known), tidied.table, layout)
     kept = np.setdiff1d(np.arange(raw.num_rows), list(reasons))
     plain = {name: t.model_copy(update={"indicator": None}) for name, t in treatments.items()}
     treated = treat(table.filter(kept_mask(raw.num_rows, reasons)), plain)
@@ -62,8 +64,10 @@ def _with_indicators(table: pa.Table, tidied: pa.Table, layout: RowLayout) -> pa
     for column in layout.features:
         if column.indicates is None:
             continue
-        absent = column.indicates not in tidied.column_names
-        values = pa.nulls(tidied.num_rows) if absent else tidied[column.indicates]
+        # Typed, if the model takes it: more counts as missing then.
+        known = table if column.indicates in table.column_names else tidied
+        absent = column.indicates not in known.column_names
+        values = pa.nulls(tidied.num_rows) if absent else known[column.indicates]
         field = pa.field(column.name, column.arrow_type, nullable=False)
         table = table.append_column(field, pc.is_null(values).cast(column.arrow_type))
     return table

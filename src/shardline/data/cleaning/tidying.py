@@ -1,6 +1,6 @@
 """Raw values, before their types are looked at: written alike, null where missing, renamed."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shardline.data.casting import MAX_SHOWN, is_text
+from shardline.data.casting import MAX_SHOWN, CastColumn, is_text
 from shardline.data.cleaning.labels import mapped
 from shardline.data.cleaning.missing import nulled
 from shardline.data.cleaning.record import Fault, Step, Touched
@@ -44,6 +44,50 @@ def tidy(raw: pa.Table, treatments: Mapping[str, Treatment]) -> Tidied:
         if place >= 0:
             raw = raw.set_column(place, name, values)
     return Tidied(raw, faults, touched)
+
+
+@dataclass(frozen=True)
+class TidiedNumbers:
+    """Typed columns in which all numbers that count as missing are null."""
+
+    columns: dict[str, CastColumn]
+    faults: dict[int, Fault]
+    """Rows to set aside, by position."""
+    touched: Touched
+
+
+def tidy_numbers(
+    columns: Mapping[str, CastColumn],
+    treatments: Mapping[str, Treatment],
+    *,
+    rejected: Container[int],
+) -> TidiedNumbers:
+    """Take the steps `null_values` and `drop_missing` of numbers that a file had as text.
+
+    What is a number is known once it has been cast: -999.0 is then as missing as -999.
+
+    Args:
+        columns: All of them.
+        treatments: By column.
+        rejected: Rows that are set aside already, by position.
+    """
+    found, faults, touched = dict(columns), dict[int, Fault](), Touched()
+    for name, treatment in treatments.items():
+        if name not in found or not treatment.null_values or treatment.map:
+            continue  # new names are not what counts as missing
+        before = found[name].values
+        if not (pa.types.is_integer(before.type) or pa.types.is_floating(before.type)):
+            continue
+        values = nulled(before, treatment.null_values)
+        found[name] = CastColumn(values, found[name].faults)
+        if treatment.drop_missing and values.null_count > before.null_count:
+            fresh = pc.and_(pc.is_null(values), pc.is_valid(before))
+            rows = np.flatnonzero(fresh.to_numpy(zero_copy_only=False))
+            fault = Fault("missing", f"{name!r} is missing")
+            late = [int(row) for row in rows if int(row) not in faults and int(row) not in rejected]
+            touched[name, "dropped"] += len(late)
+            faults |= dict.fromkeys(late, fault)
+    return TidiedNumbers(found, faults, touched)
 
 
 def _tidy_column(

@@ -53,5 +53,17 @@ def test_raw_rows_may_lack_a_column_that_is_filled():
     assert found.table["no_age"].to_pylist() == [1.0, 1.0]
 
 
+def test_raw_rows_with_numbers_that_count_as_missing_in_another_notation():
+    treatment = AGE.model_copy(update={"null_values": ("-9",)})
+    age = [column.model_copy(update={"treatment": treatment}) for column in FEATURES[:2]]
+    dropped = Column(name="n", dtype="int8", treatment=Treatment(
+        null_values=("-9.0",), drop_missing=True))  # fmt: skip
+    found = cast((*age, dropped), age=["-9.0", "5", "-9"], n=["1", "-9", "3"], id=list("abc"))
+    assert found.table.to_pydict() == {
+        "age": [30.0, 30.0], "no_age": [1.0, 1.0], "n": [1, 3], "id": ["a", "c"],
+    }  # fmt: skip
+    assert [(r.row, r.reason) for r in found.rejected] == [(2, "'n' is missing")]
+
+
 def test_raw_names_name_no_indicator():
     assert raw_names(FEATURES) == ["age", "city", "n"]
