@@ -39,8 +39,9 @@ check: setup  ## Format, lint, types, layers and the rules of the house
 test: setup  ## All tests, the fast ones first
 	@# Hundreds of processes start, and where PYTHONDONTWRITEBYTECODE is set each would compile anew.
 	@$(BIN)/python -m compileall -q src tests
-	$(BIN)/pytest -q tests/unit
-	$(BIN)/pytest -q tests/models tests/cluster tests/faults tests/e2e
+	$(BIN)/pytest -q -n auto --dist loadfile tests/unit
+	$(BIN)/pytest -q -n auto --dist loadfile tests/models
+	$(BIN)/pytest -q tests/cluster tests/faults tests/e2e
 
 test-unit: setup  ## The tests that need neither Ray nor TensorFlow
 	$(BIN)/pytest -q tests/unit
