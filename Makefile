@@ -20,10 +20,8 @@ $(INSTALLED): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "shardline needs Python 3.11 or newer; set PYTHON=python3.x")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing the requirements into .venv; the first time takes a few minutes"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input --no-compile \
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input \
 		--require-hashes --no-deps -r requirements/dev.txt
-	@# On all cores, which pip does on one; some packages carry templates that are no Python.
-	@$(BIN)/python -m compileall -qq -j 0 .venv/lib > /dev/null || true
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input \
 		--no-deps --no-build-isolation -e .
 	@touch $@
