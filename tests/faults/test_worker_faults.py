@@ -19,7 +19,7 @@ from tests.faults.runs import (
 from tests.lines import prepared, trained
 
 WORKERS = 2
-OPTIONS = {"train.workers": WORKERS, "train.epochs": 4, "train.stall_timeout_s": 5}
+OPTIONS = {"train.workers": WORKERS, "train.epochs": 4, "train.stall_timeout_s": 10}
 
 
 @pytest.mark.usefixtures("ray_session")

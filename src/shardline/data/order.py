@@ -68,6 +68,10 @@ class Order:
         """The consecutive lanes that a worker owns."""
         return range(rank * self.num_lanes // world_size, (rank + 1) * self.num_lanes // world_size)
 
+    def worker_share(self, rank: int, world_size: int) -> float:
+        """The part of every global batch's rows that a worker takes."""
+        return len(self.worker_lanes(rank, world_size)) / self.num_lanes
+
     def worker_range(self, rank: int, world_size: int) -> tuple[int, int]:
         """First row and end of all lanes of a worker."""
         lanes = self.worker_lanes(rank, world_size)

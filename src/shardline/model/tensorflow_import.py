@@ -10,10 +10,13 @@ def import_tensorflow() -> None:
     `wrappers/fixes.py`), and takes its absence well: 3.4 s of processor time instead of 4.7 s, in
     every worker. Hidden for the import only: code of the user's finds it again.
     """
-    if "tensorflow" in sys.modules or "sklearn" in sys.modules:
+    if "tensorflow" in sys.modules:
         return
-    sys.modules["sklearn"] = None  # type: ignore[assignment]  # Python's way to say "not there"
+    hides = "sklearn" not in sys.modules
+    if hides:
+        sys.modules["sklearn"] = None  # type: ignore[assignment]  # Python's way to say "not there"
     try:
         import tensorflow  # noqa: F401
     finally:
-        del sys.modules["sklearn"]
+        if hides:
+            del sys.modules["sklearn"]

@@ -49,8 +49,7 @@ def callback_list(
         states=start.callbacks,
         resumes_in_epoch=start.cursor.step > 0,
     )
-    lanes = record.order.worker_lanes(exchange.rank, exchange.world_size)
-    share = len(lanes) / record.order.num_lanes
+    share = record.order.worker_share(exchange.rank, exchange.world_size)
     stop = StopTogether(
         exchange, record, stop_epoch=train.epochs, stall_timeout_s=train.stall_timeout_s
     )

@@ -145,8 +145,7 @@ def _connected_model(
     draw_apart(model, exchange.rank)
     weigh_output_losses(model)
     guard = GradientGuard(model.optimizer)
-    lanes = order.worker_lanes(exchange.rank, exchange.world_size)
-    weight = len(lanes) / order.num_lanes
+    weight = order.worker_share(exchange.rank, exchange.world_size)
     moments_weight = 1.0 if loss_has_share(model) else weight
     synchronise_normalisation(model, sums, weight=moments_weight)
     average_gradients(model, sums, weight=weight)

@@ -156,8 +156,8 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
             )
 
     def _save(self) -> None:
-        lanes = self.order.worker_lanes(self._exchange.rank, self._exchange.world_size)
-        make_equal(self.model, self._exchange, share=len(lanes) / self.order.num_lanes)
+        share = self.order.worker_share(self._exchange.rank, self._exchange.world_size)
+        make_equal(self.model, self._exchange, share=share)
         local = [variable.numpy() for variable in self.model.metrics_variables]
         metrics = self._exchange.all_reduce(local)
         self._saved_step = self.global_step
