@@ -1,10 +1,12 @@
 """Preparing on a real Ray: the same units as tasks, the same dataset."""
 
+import time
+
 import pytest
 from tests.raw_sources import SPLIT, spec_for, table_csv, write_csv
 from tests.unit.data.preparing import manifest_of, prepare, quarantined
 
-from shardline.cluster.tasks import num_nodes
+from shardline.cluster.tasks import map_on_workers, num_nodes
 from shardline.data import passes
 from shardline.errors import DataError
 
@@ -52,3 +54,25 @@ def test_prepare_mistake_found_in_a_ray_task_is_a_sentence(tmp_path, tasks):
     with pytest.raises(DataError, match=r"^b\.csv has no label 'y'; its columns are x, z\.$"):
         prepare(spec_for(tmp_path, "csv", "raw"))
     assert tasks == [2]
+
+
+def test_results_that_are_given_up_leave_no_task_at_work(tmp_path, ray_session):
+    def work(number):
+        if number == 0:
+            return
+        (tmp_path / f"{number} began").touch()
+        try:
+            time.sleep(60)
+        finally:
+            time.sleep(0.5)  # what a task does that is in the middle of a write
+            (tmp_path / f"{number} ended").touch()
+
+    results = map_on_workers(work, range(4))
+    next(results)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("* began")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    results.close()
+    ended = {path.name.split()[0] for path in tmp_path.glob("* ended")}
+    assert {path.name.split()[0] for path in tmp_path.glob("* began")} == ended
