@@ -60,9 +60,10 @@ def test_results_that_are_given_up_leave_no_task_at_work(tmp_path, ray_session):
     def work(number):
         if number == 0:
             return
-        (tmp_path / f"{number} began").touch()
         try:
-            time.sleep(60)
+            (tmp_path / f"{number} began").touch()
+            for _ in range(6000):  # Ray interrupts between Python's steps, not inside a call
+                time.sleep(0.01)
         finally:
             time.sleep(0.5)  # what a task does that is in the middle of a write
             (tmp_path / f"{number} ended").touch()
@@ -75,4 +76,4 @@ def test_results_that_are_given_up_leave_no_task_at_work(tmp_path, ray_session):
         time.sleep(0.01)
     results.close()
     ended = {path.name.split()[0] for path in tmp_path.glob("* ended")}
-    assert {path.name.split()[0] for path in tmp_path.glob("* began")} == ended
+    assert {path.name.split()[0] for path in tmp_path.glob("* began")} <= ended

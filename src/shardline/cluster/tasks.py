@@ -13,6 +13,8 @@ Given = TypeVar("Given")
 
 MAX_RETRIES = 3
 CANCEL_TIMEOUT_S = 30
+CANCEL_AGAIN_S = 3.0
+"""Longer than a call takes to end that was interrupted; the next interrupt would hit its end."""
 RUNNING_PER_CPU = 2
 """The second one waits at the worker, so that a CPU never waits for the driver."""
 
@@ -62,10 +64,19 @@ def map_on_workers(function: Callable[[Given], R], inputs: Sequence[Given]) -> I
         while running:
             yield _result(running.popleft())
     finally:
+        _cancel(list(running))
+
+
+def _cancel(running: list[Any]) -> None:
+    """End calls, and wait until they have: what they write to may be removed next."""
+    import ray
+
+    for _ in range(round(CANCEL_TIMEOUT_S / CANCEL_AGAIN_S)):
+        if not running:
+            return
         for reference in running:
-            ray.cancel(reference)
-        if running:  # what they write to may be removed next
-            ray.wait(list(running), num_returns=len(running), timeout=CANCEL_TIMEOUT_S)
+            ray.cancel(reference)  # is lost on a call that is just about to begin
+        _, running = ray.wait(running, num_returns=len(running), timeout=CANCEL_AGAIN_S)
 
 
 def num_nodes() -> int:
