@@ -9,9 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from tests.e2e.commands import EXAMPLES, ROOT, environment
+from tests.raw_sources import write_csv
+from tests.unit.data.preparing import manifest_of, prepare, quarantined, rows_of
 
 from shardline.artifacts.registry import resolve
 from shardline.data.manifest import load_dataset
@@ -23,6 +26,7 @@ from shardline.spec import load_spec
 from shardline.store import Store, open_store
 
 DEADLINE_S = 280
+PATIENTS, VISITS = 20, 3
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -71,7 +75,7 @@ def run(command, folder):
 def test_readme_has_no_block_that_no_test_looks_at():
     assert {name for name, _ in all_blocks()} <= {"", "sh", "python", "yaml"}
     assert len(blocks("sh")) >= 2
-    assert len(blocks("yaml")) >= 1
+    assert len(blocks("yaml")) == 3
     assert {defines_builder(block) for block in blocks("python")} == {True, False}
 
 
@@ -95,7 +99,7 @@ def test_readme_python_and_commands_run_from_top_to_bottom(copy):
 
 
 def test_readme_spec_and_builder_make_a_model_of_the_digits(copy):
-    text, _ = blocks("yaml")
+    text, _, _ = blocks("yaml")
     (builder,) = [block for block in blocks("python") if defines_builder(block)]
     folder = copy / "page"
     folder.mkdir()
@@ -114,7 +118,7 @@ def test_readme_spec_and_builder_make_a_model_of_the_digits(copy):
 
 
 def test_readme_further_training_keys_are_keys(copy):
-    text, further = blocks("yaml")
+    text, further, _ = blocks("yaml")
     (builder,) = [block for block in blocks("python") if defines_builder(block)]
     folder = copy / "further"
     folder.mkdir()
@@ -125,3 +129,55 @@ def test_readme_further_training_keys_are_keys(copy):
     spec = load_spec(folder / "further.yaml")
     assert [callback.name for callback in spec.train.callbacks] == ["EarlyStopping", "model:Watch"]
     assert dict(collect_code(spec).files).keys() == {"model.py"}
+
+
+def patients_csv():
+    """Three visits of every patient, and one of each thing that the page cleans or sets aside."""
+    cities, kinds = (" Oslo", "OSLO ", "\uff2fslo"), ("cat", "dog")
+    rows = [
+        [20.5 + i, cities[i % 3], kinds[i % 2], f"v{i}", f"p{i // VISITS}", i % 2]
+        for i in range(PATIENTS * VISITS)
+    ]
+    rows[4][0] = ""
+    rows[10][0] = 999
+    rows[16][1] = ""
+    rows[22][2] = "axolotl"
+    rows.append(rows[28])
+    lines = [",".join(map(str, row)) for row in rows]
+    return "\n".join(["age,city,species,id,patient,label", *lines])
+
+
+def test_readme_cleaning_and_division_do_what_the_page_says(tmp_path):
+    _, _, cleaning = blocks("yaml")
+    write_csv(tmp_path / "raw.csv", patients_csv())
+    named = {"source": {"format": "csv", "path": "raw.csv"}, "label": {"name": "label"}}
+    values = {"name": "sample", "store": "store", "model": {"builder": "model:build"}}
+    values["data"] = named | yaml.safe_load(cleaning)["data"]
+    (tmp_path / "cleaning.yaml").write_text(yaml.safe_dump(values))
+    spec = load_spec(tmp_path / "cleaning.yaml")
+    result = prepare(spec)
+
+    assert (result.rows_read, result.rows_kept, result.rows_quarantined) == (61, 59, 2)
+    assert {(row["rule"], row["row"], row["reason"]) for row in quarantined(spec, result)} == {
+        ("unmapped", 23, "'species' is 'axolotl', which its map does not name"),
+        ("duplicate", 61, "repeats the key id of another row, which is kept"),
+    }
+    manifest = manifest_of(spec, result)
+    names = [column.name for column in manifest.columns.features]
+    assert names == ["age", "age_missing", "city", "species"]
+
+    train, test = (rows_of(spec, result, splits=[side]).to_pylist() for side in ("train", "test"))
+    rows = {row["id"]: row for row in train + test}
+    assert [key for key, row in rows.items() if row["age_missing"]] == ["v4"]
+    known = [row["age"] for row in train if not row["age_missing"]]
+    assert manifest.cleaning["age"].fitted_on == len(known)
+    assert rows["v4"]["age"] == manifest.cleaning["age"].treatment.fill == np.median(known)
+    assert 79.5 < rows["v10"]["age"] == manifest.cleaning["age"].treatment.high < 999
+    assert {key: row["city"] for key, row in rows.items() if row["city"] != "oslo"} == {
+        "v16": "none"
+    }
+    assert {row["species"] for row in rows.values()} == {"pet"}
+
+    in_train, in_test = ({row["patient"] for row in side} for side in (train, test))
+    assert len(in_train) + len(in_test) == len(in_train | in_test) == PATIENTS
+    assert in_test
