@@ -77,8 +77,8 @@ def test_run_json_nests_the_reports_of_its_verbs(shardline, toy_line):
 
 
 def test_promote_json_says_where_the_alias_points(shardline, toy_line):
-    done = shardline("promote", toy_line, "--alias", "other", "--json")
-    assert done.json == {"model": "toy", "alias": "other", "version": 1}
+    done = shardline("promote", toy_line, "--alias", "production", "--json")
+    assert done.json == {"model": "toy", "alias": "production", "version": 1}
 
 
 def test_table_shows_the_keys_of_the_json_and_cuts_no_uri(shardline, toy):
