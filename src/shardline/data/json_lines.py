@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from shardline.data.casting import is_list
+from shardline.data.column_names import check_names
 from shardline.data.quarantine import Rejected
 from shardline.data.rows import RawBatch, with_origin
 from shardline.data.sources import SourceFile, SourceFiles
@@ -35,7 +36,7 @@ def read_json_lines(
         columns: Columns to keep; None keeps all. One that a block lacks is left out of its table.
 
     Raises:
-        DataError: The file cannot be read or is a JSON array.
+        DataError: The file cannot be read, is a JSON array, or names of fields are refused.
     """
     row = 1
     for block in _blocks(files, file):
@@ -47,6 +48,7 @@ def read_json_lines(
         whole = b"\n".join(lines)
         batch = None if _MARK in whole else _parsed(whole, len(lines), file.name, row)
         batch = batch or _by_line(lines, file.name, row)
+        check_names(file.name, batch.available)
         row += len(lines)
         if columns is not None:
             dropped = [name for name in batch.available if name not in columns]
