@@ -54,7 +54,7 @@ def read_parquet(
         row_bytes = max(1, size // max(1, num_rows))
         step = max(1, min(PARQUET_BATCH_ROWS, BATCH_BYTES // row_bytes))
         batches = parquet.iter_batches(batch_size=step, row_groups=list(groups), columns=chosen)
-        yield from _numbered(batches, available, file)
+        yield from _numbered(map(_valid, batches), available, file)
 
 
 def read_arrow(
@@ -96,6 +96,12 @@ def row_group_parts(
             start, held = index, 0
         held += size
     return [*parts, GroupRange(start, len(sizes))] if parts else None
+
+
+def _valid(batch: Any) -> Any:
+    """The batch; texts that are no UTF-8 are found before anything is made of them."""
+    batch.validate(full=True)
+    return batch
 
 
 def _sound(batch: Any, chosen: list[str]) -> Iterator[Any]:

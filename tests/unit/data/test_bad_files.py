@@ -260,6 +260,15 @@ def test_parquet_with_any_bit_flipped_is_refused_or_read_right(tmp_path, compres
     assert num_silent < FLIPS // 20
 
 
+def test_parquet_text_that_is_no_utf_8_is_refused(tmp_path):
+    offsets = pa.array(["a", "bb"]).buffers()[:2]
+    text = pa.Array.from_buffers(pa.string(), 2, [*offsets, pa.py_buffer(b"a\xff\xff")])
+    pq.write_table(pa.table({"t": text, "y": [1.0, 2.0]}), tmp_path / "raw.parquet")
+    refused(
+        spec_for(tmp_path, "parquet", "raw.parquet"), r"raw\.parquet: .*Invalid UTF8 .*; mend or"
+    )
+
+
 def test_shards_have_page_checksums(tmp_path):
     write_csv(tmp_path / "raw.csv", table_csv(50))
     spec = spec_for(tmp_path, "csv", "raw.csv", keep=["id"])
