@@ -47,6 +47,7 @@ test-unit: setup  ## The tests that need neither Ray nor TensorFlow
 	$(BIN)/pytest -q tests/unit
 
 test-browser: setup  ## Draw a dataset's page in headless Chromium, which must be installed
+	@command -v chromium >/dev/null || { echo "chromium is missing; on Debian: apt-get install chromium"; exit 1; }
 	$(BIN)/pytest -q tests/browser
 
 cluster-up: setup  ## A local Ray cluster of NODES=2 nodes, for trying things out

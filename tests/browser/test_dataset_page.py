@@ -1,6 +1,6 @@
 """The dataset's page in a real browser: it opens, is drawn in light and dark, and runs nothing.
 
-Needs `chromium`; `make test-browser` runs it, `make test` does not.
+Needs `chromium`; `make test-browser` and `.ci/run` run it, `make test` does not.
 """
 
 import re

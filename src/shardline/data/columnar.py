@@ -1,6 +1,5 @@
 """Parquet and Arrow IPC files to batches of bounded size, page checksums verified."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shardline.data.column_names import check_names
 from shardline.data.rows import RawBatch, with_origin
 from shardline.data.sources import SourceFile, SourceFiles
-from shardline.errors import DataError
 
 BATCH_BYTES = 16 << 20
 PARQUET_BATCH_ROWS = 16_384
@@ -41,7 +40,7 @@ def read_parquet(
         part: Row groups to read; rows are numbered from 1 there, too.
 
     Raises:
-        DataError: The file cannot be read, or two columns have one name.
+        DataError: The file cannot be read, or the names of its columns are refused.
     """
     with files.opened(file, seekable=True) as stream:
         parquet = pq.ParquetFile(stream, page_checksum_verification=True)
@@ -55,7 +54,7 @@ def read_parquet(
         row_bytes = max(1, size // max(1, num_rows))
         step = max(1, min(PARQUET_BATCH_ROWS, BATCH_BYTES // row_bytes))
         batches = parquet.iter_batches(batch_size=step, row_groups=list(groups), columns=chosen)
-        yield from _numbered(batches, available, file)
+        yield from _numbered(map(_valid, batches), available, file)
 
 
 def read_arrow(
@@ -64,7 +63,7 @@ def read_arrow(
     """Rows of one Arrow IPC file, of the file or the stream format; first a batch that has none.
 
     Raises:
-        DataError: The file cannot be read, or two columns have one name.
+        DataError: The file cannot be read, or the names of its columns are refused.
     """
     if file.size == 0:
         return
@@ -99,6 +98,12 @@ def row_group_parts(
     return [*parts, GroupRange(start, len(sizes))] if parts else None
 
 
+def _valid(batch: Any) -> Any:
+    """The batch; texts that are no UTF-8 are found before anything is made of them."""
+    batch.validate(full=True)
+    return batch
+
+
 def _sound(batch: Any, chosen: list[str]) -> Iterator[Any]:
     """A batch in pieces of bounded size; damaged offsets are found before they are followed."""
     batch = batch.select(chosen)
@@ -124,16 +129,5 @@ def _header(file: SourceFile, available: tuple[str, ...]) -> RawBatch:
 
 
 def _chosen(file: SourceFile, available: tuple[str, ...], names: Sequence[str] | None) -> list[str]:
-    refuse_twins(file.name, available)
+    check_names(file.name, available)
     return [name for name in available if names is None or name in names]
-
-
-def refuse_twins(file: str, names: Sequence[str]) -> None:
-    """Refuse a file in which a column's name says too little.
-
-    Raises:
-        DataError: Two columns have one name.
-    """
-    twins = [name for name, count in Counter(names).items() if count > 1]
-    if twins:
-        raise DataError(f"{file} has several columns {twins[0]!r}; rename all but one.")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from shardline.data.columnar import refuse_twins
+from shardline.data.column_names import check_names
 from shardline.data.quarantine import Rejected
 from shardline.data.rows import RawBatch, with_origin
 from shardline.data.sources import SourceFile, SourceFiles
@@ -56,14 +56,14 @@ def read_csv(
         part: Lines to read; rows are numbered from 1 there, too.
 
     Raises:
-        DataError: The file cannot be read, or two columns have one name.
+        DataError: The file cannot be read, or the names of its columns are refused.
     """
     if file.size == 0:
         return
     available = _header(files, file, delimiter)
     if not available:
         return
-    refuse_twins(file.name, available)
+    check_names(file.name, available)
     yield RawBatch(with_origin({}, file.name, NO_ROWS), available)
     chosen = [name for name in available if names is None or name in names]
     ending = "\n" + delimiter.join([SENTINEL] * len(available))
@@ -241,7 +241,14 @@ def _header(files: SourceFiles, file: SourceFile, delimiter: str) -> tuple[str, 
         parse = pa.csv.ParseOptions(
             delimiter=delimiter, newlines_in_values=True, invalid_row_handler=lambda _: "skip"
         )
-        names = pa.csv.open_csv(pa.BufferReader(whole), read, parse).schema.names
+        try:
+            names = pa.csv.open_csv(pa.BufferReader(whole), read, parse).schema.names
+        except pa.ArrowInvalid as error:
+            if "Empty CSV" not in str(error):
+                raise
+            raise DataError(
+                f"{file.name} opens a quote in its header that is never closed; mend the file."
+            ) from error
     return tuple(names)
 
 

@@ -114,11 +114,13 @@ def _opened(data: bytes) -> Any:
     Raises:
         _UndecodableError: It is none, or larger than any that is meant to be learnt from.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         image = Image.open(io.BytesIO(data))
         _check_size(image.width * image.height)
+    except UnidentifiedImageError as error:  # its text has a memory address: other in every run
+        raise _UndecodableError("does not decode (it is no image that Pillow knows)") from error
     except Exception as error:
         raise _UndecodableError(f"does not decode ({type(error).__name__}: {error})") from error
     return image

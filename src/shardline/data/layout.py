@@ -3,6 +3,7 @@
 import numpy as np
 
 from shardline.data.cleaning.fitting import takes_nulls
+from shardline.data.column_names import check_names
 from shardline.data.images import IMAGE_FEATURE, PATH_COLUMN, check_image_column
 from shardline.data.rows import Role, RowLayout, require_columns
 from shardline.data.schema import Column, Label, Schema
@@ -85,6 +86,7 @@ def table_layout(data: DataSpec, survey: Survey) -> RowLayout:
         DataError: A column is missing, has no usable type, or the label is null throughout.
     """
     required = required_columns(data)
+    check_names("the source", survey.columns)
     require_columns(survey.columns, required, "the source")
     label = survey.columns[data.label.name]
     if not label.kinds:

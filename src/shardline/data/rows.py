@@ -1,6 +1,5 @@
 """What to take from a raw source, and typed rows made of it: the same for datasets and scoring."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,13 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from shardline.data.casting import CastColumn, cast_column
+from shardline.data.column_names import ORIGIN_FILE as ORIGIN_FILE
+from shardline.data.column_names import ORIGIN_ROW as ORIGIN_ROW
+from shardline.data.column_names import no_such_column
 from shardline.data.quarantine import Rejected
 from shardline.data.schema import Column
-from shardline.errors import DataError
-
-# Where a raw row came from, as columns of its table.
-ORIGIN_FILE = "shardline.file"
-ORIGIN_ROW = "shardline.row"
 
 Role = Literal["feature", "label", "key", "kept column", "cleaned column"]
 
@@ -147,11 +144,7 @@ def require_columns(
     names = list(available)
     for name, role in required:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-            hint = f", did you mean {near[0]!r}?" if near else "."
-            raise DataError(
-                f"{where} has no {role} {name!r}; its columns are {', '.join(names)}{hint}"
-            )
+            raise no_such_column(where, role, name, names)
 
 
 def rejected_of(

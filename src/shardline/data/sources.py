@@ -161,6 +161,9 @@ def list_source(source: Source | LabelsTable, *, base: Path, key: str = SOURCE_K
         kinds = ", ".join(SUFFIXES[source.format])
         wanted = f"file matches {pattern!r}" if pattern else f"{kinds} file is there"
         raise DataError(f"{key} {uri} has nothing to read: no {wanted}.")
+    for file in files:
+        if any("\ud800" <= letter <= "\udfff" for letter in file.name):
+            raise DataError(f"the name {file.name!a} in {uri} is not UTF-8; rename the file.")
     return SourceFiles(uri, store, files)
 
 

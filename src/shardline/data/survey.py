@@ -96,6 +96,11 @@ class Survey:
             DataError: Its values are all null, or of a type that no model takes.
         """
         evidence = self.columns[name]
+        if not name:
+            raise DataError(
+                "the source has a column without a name, perhaps the row numbers that pandas "
+                "writes; name it, or list the columns to learn from in data.features."
+            )
         if not evidence.kinds:
             raise DataError(
                 f"feature {name!r} is null in all {self.num_rows} rows; "

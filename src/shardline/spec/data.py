@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from shardline.spec.base import Section
 from shardline.spec.cleaning import (
@@ -17,11 +17,21 @@ from shardline.spec.split import SPLITS as SPLITS
 from shardline.spec.split import SplitName as SplitName
 from shardline.spec.split import SplitSpec as SplitSpec
 
+
+def _delimiting(mark: str) -> str:
+    if not mark.isascii() or mark in '"\r\n\0':
+        raise ValueError(
+            f"expected one ASCII character other than a quote or line end, got {mark!r}"
+        )
+    return mark
+
+
 DType = Literal[
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
     "float16", "float32", "float64", "string",
 ]  # fmt: skip
 Shape = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False)]
+Delimiter = Annotated[str, Field(min_length=1, max_length=1), AfterValidator(_delimiting)]
 Columns = Annotated[tuple[str, ...], Field(strict=False)]
 
 
@@ -33,7 +43,7 @@ class LabelsTable(Section):
     """File, folder or glob."""
     file: str = "file"
     """Column with each image's path below the source's folder."""
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    delimiter: Delimiter | None = None
     """For csv."""
 
 
@@ -53,7 +63,7 @@ class CsvSource(Section):
     format: Literal["csv"]
     path: str
     """File, folder or glob."""
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    delimiter: Delimiter | None = None
     """Left out: a tab for names that end in .tsv, otherwise a comma."""
 
 

@@ -17,7 +17,7 @@ from tests.unit.data.preparing import manifest_of, prepare, quarantined, rows_of
 from shardline.data.readers import read_tables
 from shardline.data.reading import column_to_numpy
 from shardline.data.sources import list_source
-from shardline.errors import DataError, ShardlineError
+from shardline.errors import DataError, ShardlineError, SpecError
 
 FLIPS = 600
 
@@ -68,6 +68,14 @@ def test_csv_with_another_delimiter_names_it(tmp_path):
         csv_spec(tmp_path, "x;y\n1;2\n"),
         r"raw\.csv has one column, 'x;y', when it is cut at ','; set the source's delimiter to ';'",
     )
+
+
+@pytest.mark.parametrize("delimiter", ["é", '"', "\n"])
+def test_csv_delimiter_that_cannot_be_one_is_refused(tmp_path, delimiter):
+    with pytest.raises(
+        SpecError, match=r"delimiter: expected one ASCII character other than a quo"
+    ):
+        csv_spec(tmp_path, "x,y\n1,2\n", delimiter=delimiter)
 
 
 def test_csv_cell_of_a_million_characters_is_a_cell(tmp_path):
@@ -128,6 +136,12 @@ def test_empty_files_among_others_are_passed_over(tmp_path):
     write_csv(tmp_path / "raw/c.csv", "x,y\n")
     write_csv(tmp_path / "raw/d.csv.gz", gzip.compress(b""))
     assert prepare(spec_for(tmp_path, "csv", "raw")).rows_kept == 1
+
+
+def test_file_whose_name_is_no_text_is_refused(tmp_path):
+    write_csv(tmp_path / "raw/ok.csv", "x,y\n1,2\n")
+    (tmp_path / "raw/\udcff.csv").write_text("x,y\n1,2\n")
+    refused(spec_for(tmp_path, "csv", "raw"), r"the name '\\udcff\.csv' in .* is not UTF-8; rename")
 
 
 def test_thousands_of_tiny_files(tmp_path):
@@ -195,7 +209,7 @@ def test_images_that_are_empty_torn_or_bombs_are_quarantined(tmp_path):
     assert sorted(found) == [
         f"ant/{name}.png" for name in ("a-empty", "b-torn", "c-bomb", "d-large")
     ]
-    assert "does not decode" in found["ant/a-empty.png"]
+    assert found["ant/a-empty.png"] == "image does not decode (it is no image that Pillow knows)"
     assert "does not decode" in found["ant/c-bomb.png"]
     assert found["ant/d-large.png"] == "image has shape [8000, 8000, 1], expected [4, 5, 1]"
 
@@ -244,6 +258,15 @@ def test_parquet_with_any_bit_flipped_is_refused_or_read_right(tmp_path, compres
     assert num_refused > FLIPS // 2
     # What no checksum covers: the footer's own bytes, such as a column's name or a type's width.
     assert num_silent < FLIPS // 20
+
+
+def test_parquet_text_that_is_no_utf_8_is_refused(tmp_path):
+    offsets = pa.array(["a", "bb"]).buffers()[:2]
+    text = pa.Array.from_buffers(pa.string(), 2, [*offsets, pa.py_buffer(b"a\xff\xff")])
+    pq.write_table(pa.table({"t": text, "y": [1.0, 2.0]}), tmp_path / "raw.parquet")
+    refused(
+        spec_for(tmp_path, "parquet", "raw.parquet"), r"raw\.parquet: .*Invalid UTF8 .*; mend or"
+    )
 
 
 def test_shards_have_page_checksums(tmp_path):

@@ -52,7 +52,8 @@ class Moments:
             return
         total = self.count + other.count
         distance = other.mean - self.mean
-        self.squares += other.squares + distance**2 * self.count * other.count / total
+        # A product of floats may be infinite; a power raises an error instead.
+        self.squares += other.squares + distance * (distance * self.count * other.count / total)
         self.mean += distance * other.count / total
         self.count = total
         self.min = min(self.min, other.min)

@@ -56,6 +56,13 @@ def test_moments_beyond_float64_have_no_variance():
     assert Moments().variance is None
 
 
+def test_moments_of_numbers_whose_squares_overflow_have_no_variance():
+    total = Moments()
+    for number in (1e300, 0.5):
+        total.add(np.array([number]))
+    assert (total.count, total.mean, total.variance) == (2, 5e299, None)
+
+
 def test_moments_of_large_numbers_keep_their_spread():
     total = Moments()
     for start in range(0, 3000, 1000):

@@ -1,0 +1,79 @@
+"""JSON lines say what is written: no number is rounded, no text rewritten, no field dropped."""
+
+import pytest
+from tests.raw_sources import spec_for, write_csv
+from tests.unit.data.preparing import prepare, quarantined, rows_of
+
+BEYOND_INT64 = 2**63 + 1
+BEYOND_FLOAT64 = 2**53 + 1
+"""The first whole number that float64 cannot hold."""
+
+
+def prepared(folder, lines, **data):
+    """The rows of a column x, and why others were set aside."""
+    write_csv(folder / "raw.jsonl", "\n".join(lines) + "\n")
+    spec = spec_for(folder, "json", "raw.jsonl", max_quarantined=0.9, **data)
+    result = prepare(spec)
+    found = quarantined(spec, result) if result.rows_quarantined else []
+    return rows_of(spec, result), {each["row"]: each["reason"] for each in found}
+
+
+def line(x, y=1):
+    return f'{{"x": {x}, "z": 0, "y": {y}}}'
+
+
+def test_identifiers_beyond_int64_leave_no_other_rounded(tmp_path):
+    numbers = [1, BEYOND_FLOAT64, BEYOND_INT64, 2**64 - 1]
+    features = {"z": {"dtype": "int8"}}
+    rows, _ = prepared(tmp_path, map(line, numbers), features=features, keep=["x"])
+    assert sorted(rows["x"].to_pylist()) == sorted(map(str, numbers))
+    rows, _ = prepared(tmp_path, map(line, numbers), features={"x": {"dtype": "uint64"}})
+    assert sorted(rows["x"].to_pylist()) == numbers
+    rows, reasons = prepared(tmp_path, map(line, numbers), features={"x": {"dtype": "int64"}})
+    assert sorted(rows["x"].to_pylist()) == numbers[:2]
+    assert reasons[3] == f"feature 'x' is {BEYOND_INT64}, expected int64"
+
+
+def test_whole_numbers_among_decimals_are_kept_exactly_or_quarantined(tmp_path):
+    numbers = [1, BEYOND_FLOAT64, 1.5]
+    _, reasons = prepared(tmp_path, map(line, numbers), features={"x": {"dtype": "int64"}})
+    assert reasons == {
+        2: f"field 'x' is {BEYOND_FLOAT64}, most rows hold double",
+        3: "feature 'x' is 1.5, expected int64",
+    }
+    rows, _ = prepared(tmp_path, map(line, [1e300, 2**60, 0.5]))
+    assert sorted(rows["x"].to_pylist()) == [0.5, 2.0**60, 1e300]
+
+
+def test_identifier_of_thirty_digits_is_quarantined_as_it_is_written(tmp_path):
+    _, reasons = prepared(tmp_path, map(line, [1, "1" * 30]))
+    assert reasons == {2: f"field 'x' is {'1' * 30}, most rows hold int64"}
+
+
+def test_field_that_nobody_wants_quarantines_no_row(tmp_path):
+    lines = map(line, [1, "1" * 30, '"text"', "[1]", "true"])
+    rows, reasons = prepared(tmp_path, lines, features={"z": {"dtype": "int8"}})
+    assert (rows.num_rows, reasons) == (5, {})
+
+
+@pytest.mark.parametrize("texts", [["2020-01-01", "2020-01-02"], ["2020-01-01T00:00:00Z", "soon"]])
+def test_texts_that_look_like_dates_stay_as_written_in_lists_too(tmp_path, texts):
+    lines = [line(f'["{text}"]') for text in texts]
+    features = {"x": {"dtype": "string", "shape": [1]}}
+    rows, _ = prepared(tmp_path, lines, features=features)
+    assert sorted(rows["x"].to_pylist()) == sorted([text] for text in texts)
+
+
+def test_field_that_a_row_has_twice_quarantines_it(tmp_path):
+    lines = [line(1), '{"x": 1, "x": 2, "z": 0, "y": 1}', '{"x" : 3, "z": 0, "y": 1}', "{"]
+    rows, reasons = prepared(tmp_path, lines)
+    assert reasons.pop(4).startswith("is not valid JSON")
+    assert reasons == {2: "has field 'x' twice"}
+    assert sorted(rows["x"].to_pylist()) == [1, 3]
+
+
+def test_line_that_is_nested_too_deeply_is_quarantined(tmp_path):
+    for depth in (1000, 1020, 100_000):
+        deep = '{"x": ' + "[" * depth + "1" * 20 + "]" * depth + ', "y": 1}'
+        _, reasons = prepared(tmp_path, [line(1), deep], features={"z": {"dtype": "int8"}})
+        assert list(reasons) == [2]
