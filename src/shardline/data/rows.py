@@ -1,8 +1,8 @@
 """What to take from a raw source, and typed rows made of it: the same for datasets and scoring."""
 
 import difflib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +16,8 @@ from shardline.errors import DataError
 # Where a raw row came from, as columns of its table.
 ORIGIN_FILE = "shardline.file"
 ORIGIN_ROW = "shardline.row"
+
+PADDED_BYTES = 16 << 20
 
 Role = Literal["feature", "label", "key", "kept column", "cleaned column"]
 
@@ -71,6 +73,16 @@ class Batch:
     def num_read(self) -> int:
         """Rows of the source that this batch accounts for."""
         return int(self.table.num_rows) + len(self.rejected)
+
+
+def bounded(batch: RawBatch, features: Iterable[Column]) -> Iterator[RawBatch]:
+    """The batch in pieces of which padded lists stay small: a short list may become a long row."""
+    row_bytes = sum(column.num_bytes for column in features if column.padding)
+    num_rows = batch.table.num_rows
+    step = max(1, PADDED_BYTES // row_bytes) if row_bytes else num_rows
+    yield batch if num_rows <= step else replace(batch, table=batch.table.slice(0, step))
+    for start in range(step, num_rows, max(1, step)):
+        yield RawBatch(batch.table.slice(start, step), batch.available)
 
 
 def with_origin(
