@@ -158,9 +158,8 @@ def _refuse_meaningless(arrow_type: Any, dtype: DType) -> None:
     if dtype == "timestamp":
         makes_sense = is_moment(arrow_type) or is_text(arrow_type) or pa.types.is_null(arrow_type)
     else:
-        makes_sense = dtype == "string" or not (
-            pa.types.is_temporal(arrow_type) or _is_bytes(arrow_type)
-        )
+        has_none = pa.types.is_temporal(arrow_type) or _is_bytes(arrow_type)
+        makes_sense = not pa.types.is_nested(arrow_type) and (dtype == "string" or not has_none)
     if not makes_sense:
         raise pa.ArrowNotImplementedError(f"no cast from {arrow_type} to {dtype}")
 

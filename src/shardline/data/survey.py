@@ -137,8 +137,8 @@ def settled(evidence: Evidence, *, tolerance: float) -> Kind:
     shape = Counter({shape: count for (_, shape), count in evidence.kinds.items()}).most_common(1)[
         0
     ][0]
-    numbers = [dtype for dtype in dtypes if "int" in dtype or "float" in dtype]
-    if sum(dtypes[dtype] for dtype in numbers) >= (1 - tolerance) * total:
+    numbers = [dtype for dtype in dtypes if dtype.startswith(("int", "uint", "float"))]
+    if numbers and sum(dtypes[dtype] for dtype in numbers) >= (1 - tolerance) * total:
         return _widest(numbers), shape
     if dtypes[common] >= (1 - tolerance) * total:
         return common, shape

@@ -16,9 +16,7 @@ SIZE = 4
 
 
 def column(dtype="int64", *, pad=0, longer="quarantine"):
-    return Column(
-        name="v", dtype=dtype, shape=(SIZE,), padding=Padding(value=pad, longer=longer)
-    )
+    return Column(name="v", dtype=dtype, shape=(SIZE,), padding=Padding(value=pad, longer=longer))
 
 
 def cast(raw, padded):

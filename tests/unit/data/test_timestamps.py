@@ -96,9 +96,13 @@ def test_cast_column_names_the_value_that_is_no_date():
 )  # fmt: skip
 def test_cast_column_what_has_no_date_cannot_become_one(raw):
     sentence = (
-        rf"^feature 'when' holds {raw.type}, which cannot become timestamp; write times as "
-        r"ISO 8601 texts or as Arrow's timestamps, whose unit is known\.$"
-    ).replace("[", r"\[").replace("]", r"\]")
+        (
+            rf"^feature 'when' holds {raw.type}, which cannot become timestamp; write times as "
+            r"ISO 8601 texts or as Arrow's timestamps, whose unit is known\.$"
+        )
+        .replace("[", r"\[")
+        .replace("]", r"\]")
+    )
     with pytest.raises(DataError, match=sentence):
         cast_column(raw, WHEN, role="feature")
 

@@ -161,10 +161,6 @@ def _suited(name: str, rules: ColumnCleaning, layout: RowLayout) -> Column:
             f"data.cleaning.{name}: its values have shape {list(column.shape)}, expected one value "
             "per row; of such columns only rows with missing values can be dropped."
         )
-    if column.dtype == "timestamp" and rules.map:
-        raise DataError(
-            f"data.cleaning.{name}.map: the column holds times, expected texts or numbers."
-        )
     if rules.outliers:
         check_numbers(column)
     if rules.missing:
