@@ -324,13 +324,13 @@ def _unsupported(title: str, arrow_type: Any, column: Column) -> DataError:
     shape = f" of shape {list(column.shape)}" if column.shape else ""
     return DataError(
         f"{title} holds {arrow_type}, which cannot become {column.dtype}{shape}; "
-        f"{_advice(arrow_type, column)}."
+        f"{_advice(title, arrow_type, column)}."
     )
 
 
-def _advice(arrow_type: Any, column: Column) -> str:
+def _advice(title: str, arrow_type: Any, column: Column) -> str:
     if column.dtype == "timestamp":
         return "write times as ISO 8601 texts or as Arrow's timestamps, whose unit is known"
-    if is_moment(arrow_type) and not column.shape:
+    if is_moment(arrow_type) and not column.shape and title.startswith("feature"):
         return "declare dtype: timestamp, or leave the column out of data.features"
     return "declare another dtype or shape, or leave the column out of data.features"

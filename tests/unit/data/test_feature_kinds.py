@@ -365,6 +365,16 @@ def test_prepare_arrow_types_that_no_model_takes_are_named(tmp_path, raw):
         )
 
 
+def test_prepare_label_of_times_is_refused_as_a_label(tmp_path):
+    sentence = (
+        r"^label 'when' holds date32\[day\], which cannot become int64; declare another dtype"
+    )
+    with pytest.raises(DataError, match=sentence):
+        prepared(
+            tmp_path, "parquet", {"when": pa.array([date(2026, 1, 1)])}, label={"name": "when"}
+        )
+
+
 @pytest.mark.parametrize("dtype", ["int32", "int64", "float64", "bool", "uint64"])
 @pytest.mark.parametrize("raw", [pa.array([date(2026, 1, 1)]), pa.array([1], pa.timestamp("ms"))])
 def test_prepare_times_are_no_numbers(tmp_path, raw, dtype):

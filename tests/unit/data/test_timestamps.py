@@ -81,6 +81,22 @@ def test_moments_agree_with_python(moment):
     assert microseconds(moments_of_times(pa.array([moment], pa.timestamp("us")))) == [expected]
 
 
+# What looks like a time, and what almost does.
+_PIECES = st.sampled_from(
+    ["2026-03-31", "0000-01-01", "20260331", "-001-01-01", "T", "t", " ", "12", "1200", "12:00",
+     "12:00:00", "25:00", "23:59:60", ".", ".5", ".1234567", ",5", "Z", "z", "+01", "+0130",
+     "-01:30", "+1", "\t", "[UTC]", "W14"]
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(_PIECES, min_size=1, max_size=6).map("".join))
+def test_moments_of_texts_are_read_alike_alone_and_among_others(text):
+    alone = microseconds(moments_of_texts(pa.array([text])))
+    others = ["2026-03-31", "2026-03-31T12:00Z", "no time"]
+    assert microseconds(moments_of_texts(pa.array([text, *others])))[:1] == alone
+
+
 def test_cast_column_names_the_value_that_is_no_date():
     found = cast_column(pa.array(["2026-02-30", None]), WHEN, role="feature")
     assert found.faults == {
