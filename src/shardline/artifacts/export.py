@@ -120,7 +120,8 @@ def _prove_parity(
     write_arrays(golden, golden_columns(candidate.store, candidate.dataset, restored.inputs))
     rows = read_arrays(golden)
     tensors = {
-        column.name: tf.constant(rows[column.name], column.dtype) for column in restored.inputs
+        column.name: tf.constant(rows[column.name], column.tensor_dtype)
+        for column in restored.inputs
     }
     answers = named_answers(restored.model, tensors, candidate.dataset.columns.label)
     expected = {name: decoded(tf.convert_to_tensor(a).numpy()) for name, a in answers.items()}

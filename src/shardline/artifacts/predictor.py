@@ -61,7 +61,7 @@ class Predictor:
 
         tensors = {
             self._keywords[column.name]: tf.constant(
-                _input_array(columns, column), dtype=column.dtype
+                _input_array(columns, column), dtype=column.tensor_dtype
             )
             for column in self.manifest.inputs
         }

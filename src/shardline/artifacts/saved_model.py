@@ -9,7 +9,7 @@ from shardline.artifacts.signature import SIGNATURE, call_keywords
 from shardline.data.schema import Column, Label
 from shardline.errors import ModelError
 from shardline.model.builder import model_arguments
-from shardline.spec.data import DType
+from shardline.spec.data import TensorDType
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def write_saved_model(
 
     specs = {
         keywords[column.name]: tf.TensorSpec(
-            (None, *(column.shape or (1,))), column.dtype, name=keywords[column.name]
+            (None, *(column.shape or (1,))), column.tensor_dtype, name=keywords[column.name]
         )
         for column in inputs
     }
@@ -115,10 +115,10 @@ def _output_column(name: str, spec: Any) -> Column:
             f"model output {name!r} has shape {shape}, expected (batch, …) with fixed sizes; "
             "give it a fixed shape, for example by pooling."
         )
-    if spec.dtype.name not in get_args(DType):
+    if spec.dtype.name not in get_args(TensorDType):
         raise ModelError(
             f"model output {name!r} is {spec.dtype.name}, expected one of "
-            f"{', '.join(get_args(DType))}; cast it in the model."
+            f"{', '.join(get_args(TensorDType))}; cast it in the model."
         )
     return Column(name=name, dtype=spec.dtype.name, shape=shape[1:])
 

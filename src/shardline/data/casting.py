@@ -2,6 +2,7 @@
 
 Casts are safe ones: a number that the declared type cannot hold exactly as a whole number, or at
 all, rejects its row. Decimals round to the declared float width, as every reader of text does.
+Times become no numbers, whose unit nobody would know, and bytes become nothing but text.
 """
 
 from dataclasses import dataclass
@@ -11,17 +12,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shardline.data.number_text import number_text, parsed
+from shardline.data.padding import Padding, kept_elements, laid_out
+from shardline.data.partial_cast import cast_where_possible
 from shardline.data.schema import Column, scalar_arrow_type
+from shardline.data.timestamps import (
+    EXPECTED,
+    MOMENT,
+    is_moment,
+    moments_of_texts,
+    moments_of_times,
+)
 from shardline.errors import DataError
 from shardline.spec.data import DType
 
 MAX_SHOWN = 40
-# Arrow would also read 0x10 as sixteen; a row that says so is a mistake.
-_NOTATIONS = {
-    "int": r"^-?\d+(\.0*)?$",
-    "float": r"^-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$",
-    "bool": r"^([tT]rue|TRUE|[fF]alse|FALSE|[01])$",
-}
 
 
 @dataclass(frozen=True)
@@ -45,9 +50,11 @@ def cast_column(raw: pa.ChunkedArray | pa.Array, column: Column, *, role: str) -
     Raises:
         DataError: No value of this Arrow type can become the column.
     """
-    values = _plain(raw)
+    values = plain(raw)
     title = f"{role} {column.name!r}"
     try:
+        if column.padding is not None:
+            return _cast_lists(values, column, column.padding, title)
         if column.shape:
             return _cast_tensor(values, column, title)
         cast = cast_elements(values, column.dtype)
@@ -63,21 +70,26 @@ def cast_elements(values: pa.Array, dtype: DType) -> pa.Array:
     Raises:
         pa.ArrowNotImplementedError: There is no cast between the types.
     """
+    _refuse_meaningless(values.type, dtype)
+    if dtype == "timestamp":
+        return _moments(values)
     if pa.types.is_float16(values.type):
         values = values.cast(pa.float32())  # Arrow 26 casts halves to integers by their bits
+    if pa.types.is_decimal(values.type) and dtype in ("bool", "float16"):
+        values = values.cast(pa.float64())  # Arrow 26 has no such cast of decimals
     if dtype == "string":
-        return _cast_where_possible(values, pa.string())
+        return cast_where_possible(values, pa.string())
     if is_text(values.type):
-        cast = _parsed(values, dtype)
+        cast = parsed(values, dtype)
         if cast is not None:
             return cast
-        values = _number_text(values, dtype)
+        values = number_text(values, dtype)
     elif dtype == "bool" and not pa.types.is_boolean(values.type):
         values = pc.if_else(pc.is_in(values, pa.array([0, 1], values.type)), values, None)
     elif "int" in dtype and pa.types.is_floating(values.type):
         values = pc.if_else(pc.equal(values, pc.trunc(values)), values, None)
     if not dtype.startswith("float"):
-        return _cast_where_possible(values, scalar_arrow_type(dtype))
+        return cast_where_possible(values, scalar_arrow_type(dtype))
     return _cast_to_float(values, dtype)
 
 
@@ -85,12 +97,14 @@ def dtype_of(arrow_type: Any) -> DType | None:
     """The dtype that holds an Arrow element type, None if there is none."""
     if pa.types.is_dictionary(arrow_type):
         return dtype_of(arrow_type.value_type)
-    if is_text(arrow_type):
+    if is_text(arrow_type) or pa.types.is_string_view(arrow_type):
         return "string"
     if pa.types.is_boolean(arrow_type):
         return "bool"
     if pa.types.is_decimal(arrow_type):
         return "float64"
+    if is_moment(arrow_type):
+        return "timestamp"
     if pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type):
         name: DType = str(np.dtype(arrow_type.to_pandas_dtype()))  # type: ignore[assignment]
         return name
@@ -127,86 +141,58 @@ def tensor_array(flat: pa.Array, column: Column) -> pa.Array:
     return pa.ExtensionArray.from_storage(column.arrow_type, storage)
 
 
-def _plain(raw: pa.ChunkedArray | pa.Array) -> pa.Array:
+def plain(raw: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """The same values in one array without dictionaries, runs or views, nulls at their places."""
     values = raw.combine_chunks() if isinstance(raw, pa.ChunkedArray) else raw
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
-    return values
+    elif pa.types.is_run_end_encoded(values.type):
+        values = pc.run_end_decode(values)
+    if pa.types.is_string_view(values.type):
+        return values.cast(pa.string())
+    return values.cast(pa.binary()) if pa.types.is_binary_view(values.type) else values
 
 
-def _cast_where_possible(values: pa.Array, target: Any) -> pa.Array:
-    """Cast by halves until the offenders stand alone; Arrow has no cast that yields null."""
-    try:
-        return values.cast(target, safe=True)
-    except pa.ArrowInvalid:
-        if len(values) == 1:
-            return pa.nulls(1, target)
-        half = len(values) // 2
-        parts = [values.slice(0, half), values.slice(half)]
-        return pa.concat_arrays([_cast_where_possible(part, target) for part in parts])
+def _refuse_meaningless(arrow_type: Any, dtype: DType) -> None:
+    """Stop casts that Arrow would do, or fail at, value by value: by ticks, bits or looks."""
+    if dtype == "timestamp":
+        makes_sense = is_moment(arrow_type) or is_text(arrow_type) or pa.types.is_null(arrow_type)
+    else:
+        has_none = pa.types.is_temporal(arrow_type) or _is_bytes(arrow_type)
+        makes_sense = not pa.types.is_nested(arrow_type) and (dtype == "string" or not has_none)
+    if not makes_sense:
+        raise pa.ArrowNotImplementedError(f"no cast from {arrow_type} to {dtype}")
+
+
+def _is_bytes(arrow_type: Any) -> bool:
+    return bool(
+        pa.types.is_binary(arrow_type)
+        or pa.types.is_large_binary(arrow_type)
+        or pa.types.is_fixed_size_binary(arrow_type)
+    )
+
+
+def _moments(values: pa.Array) -> pa.Array:
+    if is_text(values.type):
+        return moments_of_texts(values)
+    return moments_of_times(values) if is_moment(values.type) else values.cast(MOMENT)
 
 
 def _cast_to_float(values: pa.Array, dtype: DType) -> pa.Array:
     target = scalar_arrow_type(dtype)
     if pa.types.is_boolean(values.type):
         values = values.cast(pa.uint8())
-    cast = _cast_where_possible(values, target)
+    cast = cast_where_possible(values, target)
     present = ~_mask(pc.is_null(cast))
     numbers = cast.to_numpy(zero_copy_only=False)
     sound = present & np.isfinite(numbers)
     if dtype == "float16" and pa.types.is_integer(values.type):
         # For the other widths Arrow itself refuses whole numbers that would be rounded.
-        exact = _cast_where_possible(cast.cast(pa.float64()), pa.int64())
-        sound &= _mask(pc.equal(exact, _cast_where_possible(values, pa.int64())))
+        exact = cast_where_possible(cast.cast(pa.float64()), pa.int64())
+        sound &= _mask(pc.equal(exact, cast_where_possible(values, pa.int64())))
     if sound.all():
         return cast
     return pc.if_else(pa.array(sound), cast, pa.nulls(len(cast), target))
-
-
-def _parsed(values: pa.Array, dtype: DType) -> pa.Array | None:
-    """Text that is in Arrow's own notation throughout, thirty times as fast as by its looks.
-
-    None where anything needs a closer look: blanks, plus signs, hexadecimal, overflow.
-    """
-    if dtype == "bool" or dtype == "float16":
-        return None
-    try:
-        cast = values.cast(scalar_arrow_type(dtype))
-    except pa.ArrowInvalid:
-        return None
-    if dtype.startswith("float"):
-        return cast if _is_finite(cast) else None
-    return None if _holds_letters(values) else cast
-
-
-def _is_finite(cast: pa.Array) -> bool:
-    # numpy looks at a number in a third of a nanosecond, Arrow's min_max takes ten.
-    numbers = (cast.drop_null() if cast.null_count else cast).to_numpy()
-    return bool(np.isfinite(numbers).all())
-
-
-def _holds_letters(values: pa.Array) -> bool:
-    """Whether integers are written in hexadecimal, which Arrow takes and people do not mean."""
-    _, offsets, data = values.buffers()
-    if data is None:
-        return False
-    wide = pa.types.is_large_string(values.type)
-    ends = np.frombuffer(offsets, np.int64 if wide else np.int32)
-    start, stop = ends[values.offset], ends[values.offset + len(values)]
-    return bool((np.frombuffer(data, np.uint8)[start:stop] > ord("9")).any())
-
-
-def _number_text(values: pa.Array, dtype: DType) -> pa.Array:
-    """Text in the notation that Arrow parses (no blanks, plus or `.0`); null if it is no number.
-
-    Whatever can be told by its looks is sorted out here: isolating it by failed casts would cost
-    eighty microseconds a value.
-    """
-    trimmed = pc.replace_substring_regex(pc.utf8_trim_whitespace(values), r"^\+", "")
-    kind = "int" if "int" in dtype else "float" if "float" in dtype else "bool"
-    looks_right = pc.match_substring_regex(trimmed, _NOTATIONS[kind])
-    sound = pc.if_else(looks_right, trimmed, pa.scalar(None, trimmed.type))
-    return pc.replace_substring_regex(sound, r"\.0*$", "") if kind == "int" else sound
 
 
 def _cast_tensor(values: pa.Array, column: Column, title: str) -> CastColumn:
@@ -227,8 +213,38 @@ def _cast_tensor(values: pa.Array, column: Column, title: str) -> CastColumn:
     unsound = _mask(pc.is_null(flat)).reshape(-1, size).any(axis=1)
     faults = {int(i): f"{title} {_found_list(values[i], column)}" for i in np.flatnonzero(~fits)}
     for i in np.flatnonzero(fits)[unsound]:
-        faults[int(i)] = f"{title} has an element that is null or no {_noun(column.dtype)}"
+        faults[int(i)] = _bad_element(title, column.dtype)
     return CastColumn(_spread(flat, fits, column), faults)
+
+
+def _cast_lists(values: pa.Array, column: Column, padding: Padding, title: str) -> CastColumn:
+    """Lists of any length as tensors of one."""
+    lists = values.storage if isinstance(values.type, pa.FixedShapeTensorType) else values
+    if pa.types.is_null(lists.type):
+        lists = pa.nulls(len(lists), pa.list_(pa.null()))
+    if not is_list(lists.type):
+        raise _unsupported(title, values.type, column)
+    if is_list(lists.type.value_type):
+        raise _unsupported(title, values.type, column)
+    (size,) = column.shape
+    found = pc.fill_null(pc.list_value_length(lists), -1)
+    lengths = found.to_numpy(zero_copy_only=False).astype(np.int64)
+    fits = (lengths >= 0) & ((lengths <= size) | (padding.longer == "cut"))
+    faults = {
+        int(i): f"{title} " + ("is null" if lengths[i] < 0 else _too_long(lengths[i], column))
+        for i in np.flatnonzero(~fits)
+    }
+    flat, lengths = plain(lists.filter(pa.array(fits)).flatten()), lengths[fits]
+    if (lengths > size).any():
+        flat = flat.filter(pa.array(kept_elements(lengths, size)))
+        lengths = np.minimum(lengths, size)
+    cast = cast_elements(flat, column.dtype)
+    owners = np.flatnonzero(fits)[np.repeat(np.arange(len(lengths)), lengths)]
+    for row in np.unique(owners[_mask(pc.is_null(cast))]):
+        faults[int(row)] = _bad_element(title, column.dtype)
+    elements = pc.fill_null(cast, pa.scalar(0, cast.type)).to_numpy(zero_copy_only=False)
+    rows = laid_out(elements, lengths, size=size, value=padding.value)
+    return CastColumn(_spread(pa.array(rows.ravel(), cast.type), fits, column), faults)
 
 
 def _spread(flat: pa.Array, fits: "np.ndarray[Any, Any]", column: Column) -> pa.Array:
@@ -255,7 +271,7 @@ def _fitting(values: pa.Array, shape: tuple[int, ...]) -> "np.ndarray[Any, Any]"
 def _flattened(values: pa.Array) -> pa.Array:
     while is_list(values.type):
         values = values.flatten()
-    return _plain(values)
+    return plain(values)
 
 
 def _mask(array: pa.Array) -> "np.ndarray[Any, Any]":
@@ -266,9 +282,16 @@ def _mask(array: pa.Array) -> "np.ndarray[Any, Any]":
 def _found(value: Any, dtype: DType) -> str:
     if not value.is_valid:
         return "is null"
-    shown = repr(value.as_py())
+    shown = _shown(value)
     cut = shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + "…"
-    return f"is {cut}, expected {_noun(dtype)}"
+    return f"is {cut}, expected {noun_of(dtype)}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value.as_py())
+    except (ValueError, OverflowError):  # a time beyond what Python holds
+        return f"{value.value} in {value.type}"
 
 
 def _found_list(value: Any, column: Column) -> str:
@@ -282,7 +305,18 @@ def _shape_of(value: Any) -> list[int]:
     return [len(value), *_shape_of(value[0] if value else 0)] if isinstance(value, list) else []
 
 
-def _noun(dtype: DType) -> str:
+def _too_long(length: int, column: Column) -> str:
+    return f"has {length} elements, expected at most {column.shape[0]}"
+
+
+def _bad_element(title: str, dtype: DType) -> str:
+    return f"{title} has an element that is null or no {noun_of(dtype)}"
+
+
+def noun_of(dtype: DType) -> str:
+    """What a value of a dtype is called in a sentence."""
+    if dtype == "timestamp":
+        return EXPECTED
     return f"finite {dtype}" if dtype.startswith("float") else dtype
 
 
@@ -290,5 +324,13 @@ def _unsupported(title: str, arrow_type: Any, column: Column) -> DataError:
     shape = f" of shape {list(column.shape)}" if column.shape else ""
     return DataError(
         f"{title} holds {arrow_type}, which cannot become {column.dtype}{shape}; "
-        "declare another dtype or shape, or leave the column out of data.features."
+        f"{_advice(title, arrow_type, column)}."
     )
+
+
+def _advice(title: str, arrow_type: Any, column: Column) -> str:
+    if column.dtype == "timestamp":
+        return "write times as ISO 8601 texts or as Arrow's timestamps, whose unit is known"
+    if is_moment(arrow_type) and not column.shape and title.startswith("feature"):
+        return "declare dtype: timestamp, or leave the column out of data.features"
+    return "declare another dtype or shape, or leave the column out of data.features"

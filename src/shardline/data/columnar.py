@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shardline.data.casting import plain
 from shardline.data.column_names import check_names
 from shardline.data.rows import RawBatch, with_origin
 from shardline.data.sources import SourceFile, SourceFiles
@@ -120,7 +121,7 @@ def _numbered(
     for batch in batches:
         rows = np.arange(first, first + batch.num_rows)
         first += batch.num_rows
-        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        columns = dict(zip(batch.schema.names, map(plain, batch.columns), strict=True))
         yield RawBatch(with_origin(columns, file.name, rows), available)
 
 

@@ -18,6 +18,7 @@ from shardline.data.rows import (
     RawBatch,
     Role,
     RowLayout,
+    bounded,
     cast_columns,
     kept_mask,
     rejected_of,
@@ -157,7 +158,8 @@ class _Reading:
 
     def typed(self, unit: Unit) -> Iterator[pa.Table]:
         """The rows that can be kept, with their origin."""
-        for batch in self._intake.raw(unit):
+        features = self._intake.layout.features
+        for batch in (b for whole in self._intake.raw(unit) for b in bounded(whole, features)):
             self.rejected.extend(batch.rejected)
             self.named |= batch.named
             table = self._typed(batch)

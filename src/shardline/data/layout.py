@@ -5,6 +5,7 @@ import numpy as np
 from shardline.data.cleaning.fitting import takes_nulls
 from shardline.data.column_names import check_names
 from shardline.data.images import IMAGE_FEATURE, PATH_COLUMN, check_image_column
+from shardline.data.padding import Padding
 from shardline.data.rows import Role, RowLayout, require_columns
 from shardline.data.schema import Column, Label, Schema
 from shardline.data.survey import Survey, settled
@@ -142,7 +143,8 @@ def needs_vocabulary(data: DataSpec, layout: RowLayout) -> bool:
 
 
 def _declared(name: str, spec: FeatureSpec) -> Column:
-    return Column(name=name, dtype=spec.dtype, shape=spec.shape)
+    padding = None if spec.pad is None else Padding(value=spec.pad, longer=spec.longer)
+    return Column(name=name, dtype=spec.dtype, shape=spec.shape, padding=padding)
 
 
 def _label(data: DataSpec, *, is_text: bool) -> Column:

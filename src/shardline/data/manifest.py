@@ -41,7 +41,10 @@ class Split(Part):
 
 
 class ColumnStatistics(Part):
-    """What the train split says about one column; tensors are counted element by element."""
+    """What the train split says about one column.
+
+    Tensors are counted element by element, with what pads lists; times in seconds since 1970.
+    """
 
     count: int
     nulls: int

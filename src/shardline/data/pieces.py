@@ -25,7 +25,7 @@ from shardline.errors import NotFoundError
 from shardline.store import Store
 
 # Part of every piece's name: raise it when the same unit would be typed otherwise.
-FORMAT = 2
+FORMAT = 3
 INDEX = "index.json"
 
 

@@ -9,13 +9,18 @@ from shardline.data.schema import Column, Schema
 
 def pinned_columns(schema: Schema) -> str:
     """The `data.features` and `data.label` of a spec that names every column, in YAML."""
-    features = {c.name: _declared(c) for c in schema.features if c.indicates is None}
+    features = {c.name: declared(c) for c in schema.features if c.indicates is None}
     label = {"name": schema.label.name, "dtype": schema.label.dtype}
     data = {"features": features, "label": label}
     text: str = yaml.safe_dump({"data": data}, sort_keys=False, allow_unicode=True)
     return text
 
 
-def _declared(column: Column) -> dict[str, Any]:
-    shape = {"shape": list(column.shape)} if column.shape else {}
-    return {"dtype": column.dtype, **shape}
+def declared(column: Column) -> dict[str, Any]:
+    """A feature as `data.features` has it."""
+    found: dict[str, Any] = {"dtype": column.dtype}
+    if column.shape:
+        found["shape"] = list(column.shape)
+    if column.padding is not None:
+        found |= {"pad": column.padding.value, "longer": column.padding.longer}
+    return found

@@ -7,7 +7,7 @@ from shardline.data.columnar import GroupRange, read_arrow, read_parquet
 from shardline.data.csv_rows import ByteRange, delimiter_of, read_csv
 from shardline.data.images import PATH_COLUMN, read_images
 from shardline.data.json_lines import read_json_lines
-from shardline.data.rows import Batch, RawBatch, Role, RowLayout, require_columns
+from shardline.data.rows import Batch, RawBatch, Role, RowLayout, bounded, require_columns
 from shardline.data.schema import Schema
 from shardline.data.sources import SourceFile, SourceFiles
 from shardline.errors import DataError
@@ -42,7 +42,7 @@ def read_rows(
         raw = read_images(files, schema.features[0], label=None)
     else:
         raw = read_tables(files, source, required)
-    for batch in raw:
+    for batch in (part for whole in raw for part in bounded(whole, schema.features)):
         cast = cast_raw_rows(batch.table, layout)
         yield Batch(cast.table, batch.rejected + cast.rejected)
 

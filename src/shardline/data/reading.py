@@ -158,7 +158,8 @@ def column_to_numpy(array: pa.ChunkedArray | pa.Array, column: Column) -> "np.nd
         column: What its values are.
 
     Returns:
-        Array of shape (rows, *column.shape); strings as Python `str` objects.
+        Array of shape (rows, *column.shape); strings as Python `str` objects, timestamps as int64
+        microseconds since 1970.
 
     Raises:
         DataError: A value is null, or the array is not of the column's type.
@@ -170,6 +171,8 @@ def column_to_numpy(array: pa.ChunkedArray | pa.Array, column: Column) -> "np.nd
             "prepare the dataset again."
         )
     values = whole.storage.flatten() if column.shape else whole
+    if column.dtype == "timestamp":
+        values = values.cast(pa.int64())
     nulls = whole.null_count or values.null_count
     if nulls:
         raise DataError(

@@ -1,7 +1,7 @@
 """What to take from a raw source, and typed rows made of it: the same for datasets and scoring."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +13,8 @@ from shardline.data.column_names import ORIGIN_ROW as ORIGIN_ROW
 from shardline.data.column_names import no_such_column
 from shardline.data.quarantine import Rejected
 from shardline.data.schema import Column
+
+PADDED_BYTES = 16 << 20
 
 Role = Literal["feature", "label", "key", "kept column", "cleaned column"]
 
@@ -68,6 +70,16 @@ class Batch:
     def num_read(self) -> int:
         """Rows of the source that this batch accounts for."""
         return int(self.table.num_rows) + len(self.rejected)
+
+
+def bounded(batch: RawBatch, features: Iterable[Column]) -> Iterator[RawBatch]:
+    """The batch in pieces of which padded lists stay small: a short list may become a long row."""
+    row_bytes = sum(column.num_bytes for column in features if column.padding)
+    num_rows = batch.table.num_rows
+    step = max(1, PADDED_BYTES // row_bytes) if row_bytes else num_rows
+    yield batch if num_rows <= step else replace(batch, table=batch.table.slice(0, step))
+    for start in range(step, num_rows, max(1, step)):
+        yield RawBatch(batch.table.slice(start, step), batch.available)
 
 
 def with_origin(

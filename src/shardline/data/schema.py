@@ -7,8 +7,10 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
+from shardline.data.padding import Padding
+from shardline.data.timestamps import MOMENT
 from shardline.data.treatment import Treatment
-from shardline.spec.data import DType
+from shardline.spec.data import DType, TensorDType
 
 
 class Column(BaseModel):
@@ -20,6 +22,8 @@ class Column(BaseModel):
     dtype: DType
     shape: tuple[int, ...] = ()
     """Shape of one row's value; empty for a scalar."""
+    padding: Padding | None = None
+    """How lists of other lengths take the shape; None if they are refused."""
     treatment: Treatment | None = None
     """How raw values become these; None if they are taken as they are."""
     indicates: str | None = None
@@ -28,7 +32,12 @@ class Column(BaseModel):
     @property
     def numpy_dtype(self) -> "np.dtype[Any]":
         """How numpy holds it; strings are objects."""
-        return np.dtype(object) if self.dtype == "string" else np.dtype(self.dtype)
+        return np.dtype(object) if self.dtype == "string" else np.dtype(self.tensor_dtype)
+
+    @property
+    def tensor_dtype(self) -> TensorDType:
+        """How tensors hold it: timestamps are int64 microseconds since 1970, in UTC."""
+        return "int64" if self.dtype == "timestamp" else self.dtype
 
     @property
     def num_bytes(self) -> int:
@@ -67,4 +76,6 @@ class Schema(BaseModel):
 
 def scalar_arrow_type(dtype: DType) -> Any:
     """The Arrow type of one element."""
+    if dtype == "timestamp":
+        return MOMENT
     return pa.bool_() if dtype == "bool" else getattr(pa, dtype)()

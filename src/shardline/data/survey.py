@@ -7,7 +7,7 @@ that are something else reject their rows later.
 from collections import Counter
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +16,7 @@ from shardline.data.casting import CastColumn, dtype_of, is_list, is_text
 from shardline.data.rows import ORIGIN_FILE, ORIGIN_ROW, RawBatch
 from shardline.data.schema import Column
 from shardline.errors import DataError
+from shardline.spec.data import TensorDType
 
 # At most 18 digits: more may not fit an int64, and as a float they would lose digits.
 INTEGER = r"^\s*[+-]?\d{1,18}\s*$"
@@ -141,8 +142,8 @@ def settled(evidence: Evidence, *, tolerance: float) -> Kind:
     shape = Counter({shape: count for (_, shape), count in evidence.kinds.items()}).most_common(1)[
         0
     ][0]
-    numbers = [dtype for dtype in dtypes if "int" in dtype or "float" in dtype]
-    if sum(dtypes[dtype] for dtype in numbers) >= (1 - tolerance) * total:
+    numbers = [dtype for dtype in dtypes if dtype.startswith(("int", "uint", "float"))]
+    if numbers and sum(dtypes[dtype] for dtype in numbers) >= (1 - tolerance) * total:
         return _widest(numbers), shape
     if dtypes[common] >= (1 - tolerance) * total:
         return common, shape
@@ -188,7 +189,10 @@ def _kind_of(values: pa.Array) -> Kind:
             element = element.value_type
     if pa.types.is_null(element):
         element = pa.float64()  # lists without elements; their shape is what will be refused
-    return dtype_of(element) or str(element), shape
+    dtype = dtype_of(element)
+    if dtype is None or (shape and dtype == "timestamp"):
+        return str(values.type), shape
+    return dtype, shape
 
 
 def _list_shape(value: Any) -> tuple[int, ...]:
@@ -198,9 +202,4 @@ def _list_shape(value: Any) -> tuple[int, ...]:
     return (len(value), *inner)
 
 
-_DTYPES = frozenset(
-    (
-        "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-        "float16", "float32", "float64", "string",
-    )
-)  # fmt: skip
+_DTYPES = frozenset((*get_args(TensorDType), "timestamp"))

@@ -14,14 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardline.data.casting import cast_elements, is_text
+from shardline.data.timestamps import is_moment, moments_of_texts, moments_of_times
 from shardline.errors import DataError
 from shardline.spec.split import SPLITS, LaterSplit, SplitName, ordinal
 
 Kind = Literal["date", "number"]
 Ordinals = np.ndarray[Any, Any]
 
-_ZONE = r"(Z|[+-]\d\d(:?\d\d)?)$"
-_DATE = r"^\d{4}-\d\d-\d\d([ T]\d\d(:\d\d(:\d\d(\.\d+)?)?)?(Z|[+-]\d\d(:?\d\d)?)?)?$"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -42,14 +41,16 @@ def read_times(values: pa.ChunkedArray | pa.Array, *, kind: Kind) -> Times:
         kind: What they must be; others, and nulls, are not readable.
     """
     array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    dated = pa.types.is_timestamp(array.type) or pa.types.is_date(array.type)
+    dated = is_moment(array.type)
     if kind == "number":
         return _times(
             pa.nulls(len(array), pa.float64()) if dated else cast_elements(array, "float64")
         )
     if dated:
-        return _times(array.cast(pa.timestamp("us"), safe=False).cast(pa.int64()))
-    return _times(_microseconds(array) if is_text(array.type) else pa.nulls(len(array), pa.int64()))
+        return _times(moments_of_times(array).cast(pa.int64()))
+    if not is_text(array.type):
+        return _times(pa.nulls(len(array), pa.int64()))
+    return _times(moments_of_texts(array).cast(pa.int64()))
 
 
 def moment_of(kind: Kind, value: Any) -> str | float:
@@ -110,28 +111,3 @@ def sides_by_time(ordinals: Ordinals, boundaries: Mapping[SplitName, Any]) -> Or
 def _times(values: pa.Array) -> Times:
     readable = pc.is_valid(values).to_numpy(zero_copy_only=False)
     return Times(pc.fill_null(values, 0).to_numpy(zero_copy_only=False), readable)
-
-
-def _microseconds(texts: pa.Array) -> pa.Array:
-    """ISO 8601 texts as microseconds in UTC, null where they are none."""
-    trimmed = pc.utf8_trim_whitespace(texts)
-    looks_right = pc.match_substring_regex(trimmed, _DATE)
-    sound = pc.if_else(looks_right, trimmed, pa.scalar(None, trimmed.type))
-    sound = pc.replace_substring_regex(sound, r"(\.\d{6})\d+", r"\1")
-    timed = pc.match_substring_regex(sound, r"[ T]")
-    zoned = pc.fill_null(pc.and_(timed, pc.match_substring_regex(sound, _ZONE)), False)
-    none = pa.scalar(None, sound.type)
-    local = _cast(pc.if_else(zoned, none, sound), pa.timestamp("us"))
-    utc = _cast(pc.if_else(zoned, sound, none), pa.timestamp("us", "UTC"))
-    return pc.coalesce(local.cast(pa.int64()), utc.cast(pa.int64()))
-
-
-def _cast(texts: pa.Array, target: Any) -> pa.Array:
-    """Dates that look right and are none (a 31st of February) alone become null."""
-    try:
-        return texts.cast(target)
-    except pa.ArrowInvalid:
-        if len(texts) == 1:
-            return pa.nulls(1, target)
-        half = len(texts) // 2
-        return pa.concat_arrays([_cast(part, target) for part in (texts[:half], texts[half:])])

@@ -31,6 +31,6 @@ class Treatment(BaseModel):
     beyond: Literal["clip", "quarantine"] | None = None
     """What becomes of values beyond `low` and `high`."""
     fill: bool | int | float | str | None = None
-    """What a missing value becomes, in the column's own type."""
+    """What a missing value becomes, in the column's own type; a timestamp in microseconds."""
     indicator: str | None = None
     """The feature that is 1 where the value was missing."""

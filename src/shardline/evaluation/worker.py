@@ -90,7 +90,7 @@ def _stream(
     label = dataset.columns.label
     columns = (*restored.inputs, label)
     specs = {
-        column.name: tf.TensorSpec((None, *(column.shape or (1,))), column.dtype)
+        column.name: tf.TensorSpec((None, *(column.shape or (1,))), column.tensor_dtype)
         for column in columns
     }
 

@@ -82,7 +82,7 @@ def _build_weights(model: Any, dataset: DatasetManifest) -> None:
     import tensorflow as tf
 
     row = {
-        column.name: tf.zeros((1, *(column.shape or (1,))), dtype=column.dtype)
+        column.name: tf.zeros((1, *(column.shape or (1,))), dtype=column.tensor_dtype)
         for column in dataset.columns.features
     }
     try:
@@ -111,7 +111,8 @@ def _check_inputs(model: Any, columns: Mapping[str, Column]) -> None:
                 f"model input {tensor.name!r} has shape {shape}, the feature has {expected}; "
                 f"use features[{tensor.name!r}].input."
             )
-        if (tensor.dtype == "string") != (column.dtype == "string"):
+        exact = column.dtype in ("string", "timestamp") or tensor.dtype == "string"
+        if exact and tensor.dtype != column.tensor_dtype:
             raise ModelError(
                 f"model input {tensor.name!r} is {tensor.dtype}, the feature is {column.dtype}; "
                 f"use features[{tensor.name!r}].input."

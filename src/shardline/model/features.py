@@ -7,6 +7,7 @@ from typing import Any
 from shardline.data.manifest import ColumnStatistics, DatasetManifest
 from shardline.data.schema import Column
 from shardline.errors import ModelError
+from shardline.model.clock import PartName, PeriodName, cyclic_place, part_of, seconds_from
 
 
 class Feature:
@@ -23,11 +24,14 @@ class Feature:
 
     @cached_property
     def input(self) -> Any:
-        """The raw `keras.Input`, shape `(batch, *shape)`; `(batch, 1)` for a scalar column."""
+        """The raw `keras.Input`, shape `(batch, *shape)`; `(batch, 1)` for a scalar column.
+
+        A timestamp is int64: microseconds since 1970, in UTC.
+        """
         import keras
 
         return keras.Input(
-            shape=self.column.shape or (1,), dtype=self.column.dtype, name=self.column.name
+            shape=self.column.shape or (1,), dtype=self.column.tensor_dtype, name=self.column.name
         )
 
     def cleaned(self) -> Any:
@@ -39,7 +43,7 @@ class Feature:
         import keras
 
         treatment, values = self.column.treatment, self.input
-        if treatment is None or self.column.dtype in ("string", "bool"):
+        if treatment is None or self.column.dtype in ("string", "bool", "timestamp"):
             return values
         if treatment.beyond == "clip" and treatment.low is not None:
             values = keras.ops.maximum(values, treatment.low)
@@ -64,11 +68,48 @@ class Feature:
                 f"feature {self.column.name!r} has no mean ({self.column.dtype}); "
                 "use .indexed() for text."
             )
+        if self.column.dtype == "timestamp":
+            return (
+                seconds_from(self.input, statistics.mean) / max(statistics.variance, 1e-12) ** 0.5
+            )
         # mean and variance are given, so there is nothing to adapt: a constant affine map.
         layer = keras.layers.Normalization(
             axis=None, mean=statistics.mean, variance=max(statistics.variance, 1e-12)
         )
         return layer(keras.ops.cast(self.cleaned(), "float32"))
+
+    def part(self, name: PartName) -> Any:
+        """What a calendar and a clock in UTC show at a timestamp, as int64, shape `(batch, 1)`.
+
+        Args:
+            name: `second` or `minute` (0 to 59), `hour` (0 to 23) or `weekday` (0 is Monday, 6 is
+                Sunday).
+
+        Raises:
+            ModelError: The column holds no timestamps, or there is no such part.
+        """
+        return part_of(self._timestamps(), name)
+
+    def cyclic(self, period: PeriodName) -> Any:
+        """Where a timestamp lies in the hour, day or week, as sine and cosine: `(batch, 2)`.
+
+        Weeks begin on Monday, all in UTC; the end of a period lies beside its beginning.
+
+        Args:
+            period: `hour`, `day` or `week`.
+
+        Raises:
+            ModelError: The column holds no timestamps, or there is no such period.
+        """
+        return cyclic_place(self._timestamps(), period)
+
+    def _timestamps(self) -> Any:
+        if self.column.dtype != "timestamp":
+            raise ModelError(
+                f"feature {self.column.name!r} ({self.column.dtype}) holds no timestamps; declare "
+                "it with dtype: timestamp."
+            )
+        return self.input
 
     def indexed(self) -> Any:
         """Text as int64 indices into the train split's vocabulary; 0 is for unseen texts.

@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shardline.data.casting import plain
 from shardline.data.cleaning.raw_rows import cast_raw_rows, raw_names
 from shardline.data.images import PATH_COLUMN
 from shardline.data.manifest import DatasetManifest, Shard
 from shardline.data.readers import read_rows, read_tables
 from shardline.data.reading import shard_table
-from shardline.data.rows import Batch, RowLayout, with_origin
+from shardline.data.rows import Batch, RawBatch, RowLayout, bounded, with_origin
 from shardline.data.schema import Column, Label, Schema
 from shardline.data.sources import SourceFiles
 from shardline.errors import DataError
@@ -223,10 +224,12 @@ class FilesInput:
                 batch_size=BATCH_ROWS, row_groups=unit.row_groups, columns=wanted.raw_names
             )
             for batch in batches:
-                columns = {name: batch.column(name) for name in batch.schema.names}
+                columns = {name: plain(batch.column(name)) for name in batch.schema.names}
                 rows = np.arange(first, first + batch.num_rows)
                 first += batch.num_rows
-                yield cast_raw_rows(with_origin(columns, file.name, rows), layout)
+                raw = RawBatch(with_origin(columns, file.name, rows), tuple(columns))
+                for part in bounded(raw, layout.features):
+                    yield cast_raw_rows(part.table, layout)
 
     def _row_groups(self, position: int) -> list[int]:
         with self.files.opened(self.files.files[position], seekable=True) as stream:

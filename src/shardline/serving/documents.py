@@ -24,6 +24,7 @@ _DTYPES = {
     "float32": "DT_FLOAT",
     "float64": "DT_DOUBLE",
     "string": "DT_STRING",
+    "timestamp": "DT_INT64",
 }
 
 

@@ -75,7 +75,7 @@ def _missing(values: list[Any], column: Column, treatment: Treatment) -> Array:
     """Which values count as missing; numbers are compared as the column holds them."""
     # An indicator's own type says nothing of the column it speaks of.
     is_number = column.numpy_dtype.kind in "iuf" and column.indicates is None
-    dtype = column.dtype if is_number else "float64"
+    dtype = column.dtype if is_number and column.dtype != "timestamp" else "float64"
     numbers = frozenset(null_numbers(treatment.null_values, dtype).to_pylist())
     kind = Column(name="", dtype=dtype).numpy_dtype.type
 

@@ -12,8 +12,11 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
+from shardline.data.padding import Padding
 from shardline.data.schema import Column
+from shardline.data.timestamps import EXPECTED, moments_of_texts
 from shardline.serving.refusals import MalformedRequestError
 
 Array = np.ndarray[Any, Any]
@@ -28,6 +31,7 @@ _KINDS = {
     type(None): "null",
 }
 _MAX_SHOWN_CHARACTERS = 40
+_MOMENT = f"{EXPECTED}, or whole microseconds since 1970"
 
 
 def json_kind(value: Any) -> str:
@@ -43,6 +47,8 @@ def column_array(rows: list[Any], column: Column) -> Array:
     """
     if not column.shape:
         rows = unwrapped_scalars(rows)
+    if column.padding is not None:
+        rows = _padded(rows, column, column.padding)
     flat = rows
     for size in column.shape:
         if set(map(type, flat)) != {list} or set(map(len, flat)) != {size}:
@@ -50,7 +56,7 @@ def column_array(rows: list[Any], column: Column) -> Array:
         flat = list(chain.from_iterable(flat))
     if list in set(map(type, flat)):
         raise _wrong_shape(rows, column)
-    convert = _CONVERTERS[column.numpy_dtype.kind]
+    convert = _moments if column.dtype == "timestamp" else _CONVERTERS[column.numpy_dtype.kind]
     return convert(flat, column).reshape(len(rows), *(column.shape or (1,)))
 
 
@@ -59,6 +65,39 @@ def unwrapped_scalars(rows: list[Any]) -> list[Any]:
     if list not in set(map(type, rows)):
         return rows
     return [row[0] if type(row) is list and len(row) == 1 else row for row in rows]
+
+
+def _padded(rows: list[Any], column: Column, padding: Padding) -> list[Any]:
+    """Lists of the column's length; whatever is no list is left for others to refuse."""
+    (size,) = column.shape
+    found = []
+    for index, row in enumerate(rows):
+        if type(row) is list and len(row) < size:
+            row = [*row, *[padding.value] * (size - len(row))]
+        elif type(row) is list and len(row) > size and padding.longer == "cut":
+            row = row[:size]
+        elif type(row) is list and len(row) > size:
+            raise MalformedRequestError(
+                f"column {column.name!r}, row {index}: got {len(row)} elements, expected at most "
+                f"{size}."
+            )
+        found.append(row)
+    return found
+
+
+def _moments(flat: list[Any], column: Column) -> Array:
+    """Whole microseconds since 1970, or ISO 8601 texts."""
+    if set(map(type, flat)) == {int}:
+        return _integers(flat, column)
+    _check_types(flat, column, allowed=(int, str))
+    places = [place for place, value in enumerate(flat) if type(value) is str]
+    read = moments_of_texts(pa.array([flat[place] for place in places], pa.string()))
+    moments = list(flat)
+    for place, moment in zip(places, read.cast(pa.int64()).to_pylist(), strict=True):
+        if moment is None:
+            raise _wrong_value(flat, place, column, _MOMENT)
+        moments[place] = moment
+    return _integers(moments, column)
 
 
 def _floats(flat: list[Any], column: Column) -> Array:
@@ -122,7 +161,8 @@ def _check_types(flat: list[Any], column: Column, *, allowed: tuple[type, ...]) 
     if set(map(type, flat)) <= set(allowed):
         return
     index = next(i for i, value in enumerate(flat) if type(value) not in allowed)
-    raise _wrong_value(flat, index, column, column.dtype)
+    noun = _MOMENT if column.dtype == "timestamp" else column.dtype
+    raise _wrong_value(flat, index, column, noun)
 
 
 def _out_of_range(flat: list[Any], column: Column, *, limit: float) -> MalformedRequestError:

@@ -1,5 +1,6 @@
 """What becomes of missing, extreme, oddly written and repeated values: `data.cleaning`."""
 
+from datetime import date
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -37,7 +38,14 @@ Texts = Annotated[
     Field(strict=False),
     BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...]),
 ]
-Scalar = str | bool | int | float
+Scalar = Annotated[
+    str | bool | int | float,
+    BeforeValidator(
+        lambda value: value.isoformat() if isinstance(value, date) else value,
+        json_schema_input_type=str | bool | int | float,
+    ),
+]
+"""YAML reads an unquoted date as one; the spec keeps its text."""
 Mapped = Annotated[dict[str, str | int | float], BeforeValidator(_plain_keys), Field(min_length=1)]
 
 

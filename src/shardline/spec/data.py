@@ -1,5 +1,6 @@
 """The `data` section: where raw examples come from and what a row consists of."""
 
+import struct
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -26,10 +27,13 @@ def _delimiting(mark: str) -> str:
     return mark
 
 
-DType = Literal[
+TensorDType = Literal[
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
     "float16", "float32", "float64", "string",
 ]  # fmt: skip
+DType = Literal[TensorDType, "timestamp"]
+"""A timestamp is a moment in UTC, to the microsecond."""
+Longer = Literal["cut", "quarantine"]
 Shape = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False)]
 Delimiter = Annotated[str, Field(min_length=1, max_length=1), AfterValidator(_delimiting)]
 Columns = Annotated[tuple[str, ...], Field(strict=False)]
@@ -122,6 +126,30 @@ class FeatureSpec(Section):
     dtype: DType
     shape: Shape = ()
     """Shape of one row; empty for a scalar column."""
+    pad: int | Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Lists of numbers may be shorter than the shape: this stands where one has ended."""
+    longer: Longer = "quarantine"
+    """With `pad`: a list that is longer loses its end, or its row is set aside."""
+
+    @model_validator(mode="after")
+    def _timestamps_are_scalar(self) -> Self:
+        if self.dtype == "timestamp" and self.shape:
+            raise ValueError("a timestamp is one per row; leave shape out")
+        return self
+
+    @model_validator(mode="after")
+    def _lists_can_be_padded(self) -> Self:
+        if self.pad is None:
+            if "longer" in self.model_fields_set:
+                raise ValueError("longer goes with pad, the number that fills shorter lists up")
+            return self
+        if self.dtype not in _PACKED:
+            raise ValueError(f"pad takes lists of numbers, not of {self.dtype}")
+        if len(self.shape) != 1:
+            raise ValueError("pad goes with shape: [LENGTH], the length of the padded lists")
+        if not _holds(self.dtype, self.pad):
+            raise ValueError(f"pad is {self.pad!r}, which {self.dtype} does not hold")
+        return self
 
 
 class LabelSpec(Section):
@@ -131,6 +159,12 @@ class LabelSpec(Section):
     """Column name; for `images` the name given to the class folder."""
     dtype: DType = "int64"
     """An integer label read from text gets a vocabulary; a float label is a regression target."""
+
+    @model_validator(mode="after")
+    def _is_no_timestamp(self) -> Self:
+        if self.dtype == "timestamp":
+            raise ValueError("a label is a class or a number, not a timestamp")
+        return self
 
 
 class DataSpec(Section):
@@ -175,11 +209,9 @@ class DataSpec(Section):
                     f"cleaning.{name}: a label is dropped or filled with a constant when missing, "
                     f"not with the {rules.missing.by} of the others"
                 )
-            fills = rules.missing is not None and rules.missing.by != "drop"
-            if feature is not None and feature.shape and (rules.outliers or fills):
-                raise ValueError(f"cleaning.{name}: outliers and fills take scalar columns")
-            if feature is not None and feature.dtype == "string" and rules.outliers:
-                raise ValueError(f"cleaning.{name}: outliers take columns of numbers")
+            problem = feature and _unsuited(feature, rules)
+            if problem:
+                raise ValueError(f"cleaning.{name}: {problem}")
         return self
 
     @model_validator(mode="after")
@@ -198,3 +230,31 @@ class DataSpec(Section):
         split = self.split.columns if self.split else ()
         duplicates = self.duplicates.key if self.duplicates else ()
         return (self.label.name, *split, *duplicates, *self.keep)
+
+
+def _unsuited(feature: FeatureSpec, rules: ColumnCleaning) -> str | None:
+    """What is wrong with rules for a feature that is declared."""
+    fills = rules.missing is not None and rules.missing.by != "drop"
+    if feature.shape and (rules.outliers or fills):
+        return "outliers and fills take scalar columns"
+    if feature.dtype in ("string", "timestamp") and rules.outliers:
+        return "outliers take columns of numbers"
+    if feature.dtype == "timestamp" and rules.map:
+        return "map takes columns of texts or numbers"
+    return None
+
+
+# How struct packs a number of each dtype.
+_PACKED = {
+    "int8": "b", "int16": "h", "int32": "i", "int64": "q",
+    "uint8": "B", "uint16": "H", "uint32": "I", "uint64": "Q",
+    "float16": "e", "float32": "f", "float64": "d",
+}  # fmt: skip
+
+
+def _holds(dtype: DType, number: float) -> bool:
+    try:
+        struct.pack(_PACKED[dtype], number)
+    except (struct.error, OverflowError):
+        return False
+    return True

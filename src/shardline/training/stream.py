@@ -191,7 +191,7 @@ def validation_stream(
     wanted = (*columns, dataset.columns.label)
     share = worker_share(num_rows, rank=rank, world_size=world_size)
     block = read_block(store, dataset, "validation", rows=share, columns=wanted)
-    specs = {c.name: tf.TensorSpec((None, *(c.shape or (1,))), c.dtype) for c in wanted}
+    specs = {c.name: tf.TensorSpec((None, *(c.shape or (1,))), c.tensor_dtype) for c in wanted}
     stream = tf.data.Dataset.from_generator(
         lambda: sequential_batches(block, batch_rows=batch_rows), output_signature=specs
     )

@@ -159,14 +159,15 @@ def test_prepare_split_that_leaves_nothing_to_train_on_is_refused(tmp_path):
 
 
 def test_prepare_unsupported_column_types_are_refused_by_name(tmp_path):
-    write_parquet(tmp_path / "raw.parquet", when=[datetime.datetime(2020, 1, 1)], x=[1.0], y=[1.0])
+    when, clock = [datetime.datetime(2020, 1, 1)], [datetime.time(12)]
+    write_parquet(tmp_path / "raw.parquet", when=when, clock=clock, x=[1.0], y=[1.0])
     refused(
         spec_for(tmp_path, "parquet", "raw.parquet"),
-        r"feature 'when' holds timestamp\[us\], which no model takes; list the columns",
+        r"feature 'clock' holds time64\[us\], which no model takes; list the columns",
     )
     refused(
         spec_for(tmp_path, "parquet", "raw.parquet", features={"when": {"dtype": "float32"}}),
-        r"feature 'when' holds timestamp\[us\], which cannot become float32",
+        r"feature 'when' holds timestamp\[us\], which cannot become float32; declare dtype: timest",
     )
     refused(
         spec_for(

@@ -9,9 +9,12 @@ import pyarrow.compute as pc
 from shardline.data.casting import cast_elements, dtype_of, is_text
 from shardline.data.cleaning.summary import Summary
 from shardline.data.schema import Column
+from shardline.data.timestamps import EXPECTED
 from shardline.errors import DataError
 from shardline.spec.cleaning import MissingRule
 from shardline.spec.data import DType
+
+US_PER_S = 1_000_000
 
 Fill = bool | int | float | str
 
@@ -41,12 +44,12 @@ def null_numbers(null_values: tuple[str, ...], dtype: DType) -> pa.Array:
 
 
 def fill_value(rule: MissingRule, column: Column, summary: Summary | None) -> Fill:
-    """What stands for a missing value, in the column's own type.
+    """What stands for a missing value, in the column's own type; a timestamp in microseconds.
 
     Args:
         rule: How to find it; not `drop`.
         column: The column.
-        summary: Its values in the train split; not needed for a constant.
+        summary: Its values in the train split, timestamps in seconds; not needed for a constant.
 
     Raises:
         DataError: The column cannot hold the constant, or the train split has no value at all.
@@ -73,6 +76,8 @@ def fill_value(rule: MissingRule, column: Column, summary: Summary | None) -> Fi
         )
     if column.dtype == "bool":
         return bool(found >= 0.5)
+    if column.dtype == "timestamp":
+        found *= US_PER_S
     return rounded(found, column)
 
 
@@ -110,7 +115,9 @@ def _constant(rule: MissingRule, column: Column) -> Fill:
     cast = cast_elements(pa.array([text]), column.dtype)
     if cast.null_count:
         raise DataError(
-            f"data.cleaning.{column.name}.missing.value is {given!r}, expected {column.dtype}."
+            f"data.cleaning.{column.name}.missing.value is {given!r}, expected "
+            f"{EXPECTED if column.dtype == 'timestamp' else column.dtype}."
         )
-    constant: Fill = cast[0].as_py()
+    stored = cast.cast(pa.int64()) if column.dtype == "timestamp" else cast
+    constant: Fill = stored[0].as_py()
     return constant

@@ -51,9 +51,9 @@ def check_numbers(column: Column) -> None:
     """Refuse a column that has no bounds.
 
     Raises:
-        DataError: It holds texts, booleans or several elements per row.
+        DataError: It holds texts, booleans, times or several elements per row.
     """
-    if column.shape or column.dtype in ("string", "bool"):
+    if column.shape or column.dtype in ("string", "bool", "timestamp"):
         raise DataError(
             f"data.cleaning.{column.name}.outliers: the column holds {column.dtype} of shape "
             f"{list(column.shape)}, expected one number per row."

@@ -8,6 +8,7 @@ from shardline.data.manifest import DatasetManifest
 from shardline.data.page.charts import LARGE, bar, histogram_chart, splits_bar
 from shardline.data.page.elements import Children, Element, el, name_of
 from shardline.data.page.numbers import count, share, value, when
+from shardline.data.pinned import declared
 from shardline.data.quarantine_summary import QuarantineReason
 from shardline.data.schema import Column
 from shardline.data.statistics.document import DatasetStatistics, LabelBalance, Relevance
@@ -176,8 +177,7 @@ def quarantine_section(manifest: DatasetManifest, reasons: Sequence[QuarantineRe
 
 def _features_yaml(columns: Sequence[Column]) -> str:
     features = {
-        column.name: {"dtype": column.dtype}
-        | ({"shape": list(column.shape)} if column.shape else {})
+        column.name: declared(column)
         for column in columns
         if column.indicates is None  # made by cleaning, not listed
     }
