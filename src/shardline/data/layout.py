@@ -140,7 +140,7 @@ def needs_vocabulary(data: DataSpec, layout: RowLayout) -> bool:
 
 
 def _declared(name: str, spec: FeatureSpec) -> Column:
-    return Column(name=name, dtype=spec.dtype, shape=spec.shape)
+    return Column(name=name, dtype=spec.dtype, shape=spec.shape, encoded=spec.encoded)
 
 
 def _label(data: DataSpec, *, is_text: bool) -> Column:

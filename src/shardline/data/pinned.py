@@ -18,4 +18,5 @@ def pinned_columns(schema: Schema) -> str:
 
 def _declared(column: Column) -> dict[str, Any]:
     shape = {"shape": list(column.shape)} if column.shape else {}
-    return {"dtype": column.dtype, **shape}
+    encoded = {"encoded": True} if column.encoded else {}
+    return {"dtype": column.dtype, **shape, **encoded}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from shardline.data.cleaning.raw_rows import cast_raw_rows
+from shardline.data.cleaning.raw_rows import cast_in_parts
 from shardline.data.columnar import GroupRange, read_arrow, read_parquet
 from shardline.data.csv_rows import ByteRange, delimiter_of, read_csv
 from shardline.data.images import PATH_COLUMN, read_images
@@ -43,8 +43,10 @@ def read_rows(
     else:
         raw = read_tables(files, source, required)
     for batch in raw:
-        cast = cast_raw_rows(batch.table, layout)
-        yield Batch(cast.table, batch.rejected + cast.rejected)
+        rejected = batch.rejected
+        for cast in cast_in_parts(batch.table, layout):
+            yield Batch(cast.table, rejected + cast.rejected)
+            rejected = ()
 
 
 def read_tables(

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from shardline.data.casting import CastColumn, cast_column
+from shardline.data.encoded_images import cast_images
 from shardline.data.quarantine import Rejected
 from shardline.data.schema import Column
 from shardline.errors import DataError
@@ -33,6 +34,8 @@ class RowLayout:
     """The carried column that decides the split, which may not be null."""
     nullable: frozenset[str] = frozenset()
     """Columns whose nulls are filled later and so reject no row."""
+    decodes: bool = False
+    """Whether encoded images become samples at once, as a model takes them, or go to shards."""
 
     @property
     def roles(self) -> list[tuple[Column, Role]]:
@@ -107,7 +110,10 @@ def cast_columns(raw: pa.Table, layout: RowLayout) -> tuple[dict[str, CastColumn
     for column, role in layout.roles:
         present = column.name in raw.column_names
         values = raw[column.name] if present else pa.nulls(raw.num_rows)
-        cast = cast_column(values, column, role=role)
+        if column.encoded:
+            cast = cast_images(values, column, role=role, decodes=layout.decodes)
+        else:
+            cast = cast_column(values, column, role=role)
         columns[column.name] = cast
         carries = role == "kept column" or column.name in layout.nullable
         for row, reason in cast.faults.items():
@@ -121,7 +127,7 @@ def typed_table(columns: Mapping[str, CastColumn], layout: RowLayout) -> pa.Tabl
     fields = [
         pa.field(
             column.name,
-            column.arrow_type,
+            column.arrow_type if layout.decodes else column.stored_type,
             nullable=role == "kept column" or column.name in layout.nullable,
         )
         for column, role in layout.roles

@@ -112,6 +112,18 @@ class FeatureSpec(Section):
     dtype: DType
     shape: Shape = ()
     """Shape of one row; empty for a scalar column."""
+    encoded: bool = False
+    """Keep images as files, of whatever size; they are decoded to `shape` when batches are made."""
+
+    @model_validator(mode="after")
+    def _encoded_is_an_image(self) -> Self:
+        is_image = self.dtype == "uint8" and len(self.shape) == 3 and self.shape[2] in (1, 3, 4)
+        if self.encoded and not is_image:
+            raise ValueError(
+                f"an encoded image becomes uint8 of shape [height, width, 1, 3 or 4], "
+                f"not {self.dtype} of shape {list(self.shape)}"
+            )
+        return self
 
 
 class LabelSpec(Section):

@@ -178,6 +178,7 @@ def _features_yaml(columns: Sequence[Column]) -> str:
     features = {
         column.name: {"dtype": column.dtype}
         | ({"shape": list(column.shape)} if column.shape else {})
+        | ({"encoded": True} if column.encoded else {})
         for column in columns
         if column.indicates is None  # made by cleaning, not listed
     }
