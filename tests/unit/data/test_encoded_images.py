@@ -11,6 +11,7 @@ from tests.unit.data.preparing import manifest_of, prepare, quarantined, rows_of
 import shardline
 from shardline.data.batches import epoch_batches, open_feed, read_block
 from shardline.data.decoding import decoded_image
+from shardline.data.feed import reading_threads
 from shardline.data.forms import decoded_bytes
 from shardline.data.manifest import make_current
 from shardline.data.page.page import dataset_page
@@ -203,6 +204,14 @@ def test_feed_gives_decoded_images_in_both_forms(table, tmp_path, max_bytes):
                 np.testing.assert_array_equal(image, pixels(int(number)))
                 seen.add(int(number))
         assert len(seen) == NUM_IMAGES // 8 * 8
+
+
+def test_reading_threads_are_all_cpus_where_images_are_decoded(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(16), raising=False)
+    assert reading_threads(12, is_local=True) == reading_threads(12, is_local=False) == 4
+    assert reading_threads(12, is_local=True, decodes=True) == 12
+    assert reading_threads(12, is_local=False, decodes=True) == 12
+    assert reading_threads(2, is_local=False, decodes=True) == 4
 
 
 def test_later_epochs_decode_nothing(table, tmp_path, monkeypatch):
