@@ -15,10 +15,12 @@ import shutil
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from feeding import LABEL, MEASURES, Case, Pinned, commit_dataset, fresh_cache
 from PIL import Image, ImageDraw
 from rig import interleaved, show, show_ratio
@@ -46,7 +48,8 @@ def main() -> None:
     parser.add_argument("--cores", type=int, nargs="+", default=[1, 2])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        files = different_files()
+        random = np.random.default_rng(0)
+        files = [jpeg(random) for _ in range(min(DIFFERENT_IMAGES, options.images))]
         print(f"{options.images} images of {np.mean([len(f) for f in files]) / 1000:.1f} kB")
         write_images(Path(folder), files, options.images)
         for cores in options.cores:
@@ -57,13 +60,13 @@ def measure(case: Case, num_images: int, rounds: int) -> None:
     """One table."""
     ours, bare = Pinned(case.cores), Pinned(case.cores)
     ours.run(first_epoch, case, "tensors", True)  # warms up
-    bare.run(bare_decode, case.cores, min(num_images, 2 * DIFFERENT_IMAGES))
+    bare.run(bare_decode, case, DIFFERENT_IMAGES)
     found = interleaved(
         rounds,
         {
             "tensors": lambda: ours.run(first_epoch, case, "tensors", True),
             "uncached": lambda: ours.run(first_epoch, case, "tensors", False),
-            "limit": lambda: bare.run(bare_decode, case.cores, num_images),
+            "limit": lambda: bare.run(bare_decode, case, num_images),
         },
     )
     ours.close()
@@ -90,15 +93,15 @@ def first_epoch(case: Case, into: str, is_kept: bool) -> float:
         shutil.rmtree(cache)
 
 
-def bare_decode(cores: int, num_images: int) -> float:
+def bare_decode(case: Case, num_images: int) -> float:
     """Images per second of nothing but decoding and resizing."""
-    files = different_files()
+    files = files_in_memory(case)
 
     def decode(number: int) -> None:
         decoded_image(files[number % len(files)], IMAGE)
 
     began_s = time.perf_counter()
-    with ThreadPoolExecutor(cores) as pool:
+    with ThreadPoolExecutor(case.cores) as pool:
         for _ in pool.map(decode, range(num_images)):
             pass
     return num_images / (time.perf_counter() - began_s)
@@ -129,15 +132,15 @@ def write_images(folder: Path, files: list[bytes], num_images: int) -> None:
     commit_dataset(store, "encoded", (IMAGE,), shards)
 
 
-_made: list[bytes] = []
-
-
-def different_files() -> list[bytes]:
-    """The images, the same ones in every process."""
-    if not _made:
-        random = np.random.default_rng(0)
-        _made.extend(jpeg(random) for _ in range(DIFFERENT_IMAGES))
-    return _made
+@lru_cache
+def files_in_memory(case: Case) -> list[bytes]:
+    """The images of the first shard."""
+    store, dataset = case.dataset
+    _, root = store.filesystem()
+    shard = dataset.split("train").shards[0]
+    table = pq.read_table(f"{root}/{dataset.folder}/{shard.key}", columns=[IMAGE.name])
+    files: list[bytes] = table[IMAGE.name].to_pylist()
+    return files
 
 
 def jpeg(random: np.random.Generator) -> bytes:
