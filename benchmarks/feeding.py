@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from shardline.data.manifest import (
     MARKER_NAME,
     Counts,
     DatasetManifest,
+    Shard,
     SourceRecord,
     Split,
     load_dataset,
@@ -78,8 +79,16 @@ def write_dataset(folder: Path, kind: str, rows: int) -> None:
         )
         store.write(f"datasets/{kind}/v1/{encoded.shard.key}", encoded.data)
         shards.append(encoded.shard)
+    commit_dataset(store, kind, features, shards)
+
+
+def commit_dataset(
+    store: Store, name: str, features: tuple[Column, ...], shards: Sequence[Shard]
+) -> None:
+    """A dataset of shards that lie in its folder `v1`, made the current one."""
+    rows = sum(shard.rows for shard in shards)
     manifest = DatasetManifest(
-        name=kind,
+        name=name,
         version="v1",
         created_unix_s=0.0,
         columns=Schema(features=features, label=LABEL),
@@ -90,7 +99,7 @@ def write_dataset(folder: Path, kind: str, rows: int) -> None:
         counts=Counts(rows_read=rows, rows_kept=rows, rows_quarantined=0),
     )
     commit_marker(store, f"{manifest.folder}/{MARKER_NAME}", manifest)
-    make_current(store, kind, "v1")
+    make_current(store, name, "v1")
 
 
 def random_column(random: np.random.Generator, column: Column, rows: int) -> pa.Array:

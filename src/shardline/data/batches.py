@@ -88,7 +88,8 @@ def open_feed(
         groups.needs_cache = order.window_form(train.epochs - 1) is None
         groups.open_cache(train.cache)
     is_local = store.uri.startswith("file://")
-    threads = reading_threads(train.cpus_per_worker, is_local=is_local)
+    decodes = any(column.encoded for column in columns)
+    threads = reading_threads(train.cpus_per_worker, is_local=is_local, decodes=decodes)
     return Feed(groups, order, order.worker_lanes(*share), threads)
 
 

@@ -22,8 +22,10 @@ import numpy as np
 import pyarrow as pa
 
 from shardline.data.cache_folder import Entry, cache_root, open_entry, unwritable
+from shardline.data.decoding import DECODING
 from shardline.data.manifest import Split
 from shardline.data.packing import Array, Block, Layout, Packed, gathered
+from shardline.data.schema import Column
 from shardline.spec.train import CacheSpec
 
 FORMAT = 1
@@ -216,9 +218,14 @@ def _name_of(split: Split, layout: Layout) -> str:
         "format": FORMAT,
         "user": os.getuid(),  # others may not read what this one wrote
         "shards": [(shard.sha256, shard.row_groups) for shard in split.shards],
-        "columns": [(column.name, column.dtype, column.shape) for column in layout.columns],
+        "columns": [_identity(column) for column in layout.columns],
     }
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+
+
+def _identity(column: Column) -> tuple[Any, ...]:
+    how = (DECODING,) if column.encoded else ()
+    return column.name, column.dtype, column.shape, *how
 
 
 def _sizes(layout: Layout, num_rows: int, num_groups: int) -> dict[str, int]:

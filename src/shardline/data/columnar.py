@@ -50,12 +50,17 @@ def read_parquet(
         chosen = _chosen(file, available, names)
         yield _header(file, available)
         groups = range(part.start, part.stop) if part else range(metadata.num_row_groups)
-        size = sum(metadata.row_group(i).total_byte_size for i in groups)
-        num_rows = sum(metadata.row_group(i).num_rows for i in groups)
-        row_bytes = max(1, size // max(1, num_rows))
-        step = max(1, min(PARQUET_BATCH_ROWS, BATCH_BYTES // row_bytes))
+        step = rows_per_batch(metadata, groups, most=PARQUET_BATCH_ROWS)
         batches = parquet.iter_batches(batch_size=step, row_groups=list(groups), columns=chosen)
         yield from _numbered(map(_valid, batches), available, file)
+
+
+def rows_per_batch(metadata: Any, groups: Sequence[int], *, most: int) -> int:
+    """Rows of some row groups of a Parquet file that are together about `BATCH_BYTES`."""
+    size = sum(metadata.row_group(i).total_byte_size for i in groups)
+    num_rows = sum(metadata.row_group(i).num_rows for i in groups)
+    row_bytes = max(1, int(size) // max(1, int(num_rows)))
+    return max(1, min(most, BATCH_BYTES // row_bytes))
 
 
 def read_arrow(

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from shardline.data.casting import is_text
 from shardline.data.cleaning.record import Fault, Touched
 from shardline.data.division import Division, Piece
+from shardline.data.encoded_images import is_image
 from shardline.data.quarantine import Rejected
 from shardline.data.row_hash import content_hashes
 from shardline.data.rows import ORIGIN_FILE, ORIGIN_ROW, RowLayout, rejected_of
@@ -129,10 +130,10 @@ def _set_aside(table: pa.Table, faults: Mapping[int, Fault], piece: Piece) -> tu
 
 
 def values_bytes(table: pa.Table) -> int:
-    """Bytes that the values take: widths of numbers, and eight more than its length for a text."""
+    """Bytes that the values take: widths of numbers, of a text or image eight and its length."""
     total = 0
     for column in table.columns:
-        if pa.types.is_string(column.type):
+        if pa.types.is_string(column.type) or is_image(column.type):
             total += 8 * len(column) + (pc.sum(pc.binary_length(column)).as_py() or 0)
         elif is_text(column.type):
             total += sum(values_bytes(pa.table([c.storage.flatten()], [""])) for c in column.chunks)

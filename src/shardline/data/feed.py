@@ -28,18 +28,19 @@ MAX_STEPS_AT_ONCE = 16
 MAX_BYTES_AT_ONCE = 4 << 20
 
 
-def reading_threads(cpus: int, *, is_local: bool) -> int:
+def reading_threads(cpus: int, *, is_local: bool, decodes: bool = False) -> int:
     """How many row groups to read and decode at the same time.
 
     Args:
         cpus: The worker's share of the machine, which may be bound to fewer.
         is_local: Whether they lie on a disk, not behind a network.
+        decodes: Whether they hold encoded images, which keep every CPU busy.
     """
-    if not is_local:
-        return READING_THREADS
     # macOS binds no process to CPUs.
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cpus
-    return min(READING_THREADS, cpus, bound)
+    if not is_local:
+        return max(READING_THREADS, min(cpus, bound) if decodes else 1)
+    return min(cpus, bound) if decodes else min(READING_THREADS, cpus, bound)
 
 
 @dataclass(frozen=True)

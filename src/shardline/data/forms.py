@@ -57,13 +57,11 @@ def decoded_bytes(dataset: DatasetManifest, split: SplitName) -> int:
     without them.
     """
     columns = (*dataset.columns.features, dataset.columns.label)
-    row_bytes = sum(
-        column.numpy_dtype.itemsize * math.prod(column.shape)
-        for column in columns
-        if column.dtype != "string"
-    )
+    plain = sum(c.num_bytes for c in columns if c.dtype != "string" and not c.encoded)
+    images = sum(column.num_bytes for column in columns if column.encoded)
     found = dataset.split(split)
-    return max(row_bytes * found.rows, sum(shard.table_bytes for shard in found.shards))
+    measured = sum(shard.table_bytes for shard in found.shards)
+    return images * found.rows + max(plain * found.rows, measured)
 
 
 def _window_epochs(dataset: DatasetManifest, split: SplitName, train: TrainSpec) -> int:

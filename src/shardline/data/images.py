@@ -1,7 +1,6 @@
-"""Image files in class folders to tensors: decoded side by side, in the order of their names."""
+"""Image files in class folders to rows: read side by side, in the order of their names."""
 
-import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from shardline.data.casting import cast_elements, tensor_array
+from shardline.data.decoding import MODES, UndecodableError, loaded, opened
 from shardline.data.quarantine import Rejected
 from shardline.data.rows import ORIGIN_FILE, ORIGIN_ROW, RawBatch
 from shardline.data.schema import Column
@@ -19,21 +19,16 @@ IMAGE_FEATURE = "image"
 PATH_COLUMN = "path"
 BATCH_BYTES = 16 << 20
 MAX_BATCH_FILES = 1024
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-# Images beyond this are made to fill memory; Pillow itself only warns of them.
-MAX_PIXELS = 1 << 26
-# Pillow clips deeper samples to 255 when it converts them.
-DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
-
-class _UndecodableError(Exception):
-    """A file that is no image shardline can take; the message says why."""
+Found = np.ndarray[Any, Any] | bytes | str
+"""An image's samples, or its bytes where it stays encoded, or why there is neither."""
 
 
 def read_images(files: SourceFiles, column: Column, *, label: str | None) -> Iterator[RawBatch]:
-    """One row per image: the tensor, the text `path`, and the class folder when asked for.
+    """One row per image: its samples, the text `path`, and the class folder when asked for.
 
-    Files that do not decode, or have another height or width than the column, are rejected.
+    Files that do not decode, or have another height or width than the column, are rejected. Of a
+    column that stays encoded the row has the file's bytes, and nothing is decoded here.
 
     Args:
         files: The source.
@@ -44,12 +39,9 @@ def read_images(files: SourceFiles, column: Column, *, label: str | None) -> Ite
         DataError: The column is no image.
     """
     check_image_column(column)
-    size = int(np.prod(column.shape)) * column.numpy_dtype.itemsize
-    step = max(1, min(MAX_BATCH_FILES, BATCH_BYTES // size))
     with ThreadPoolExecutor() as pool:
-        for start in range(0, len(files.files), step):
-            chunk = files.files[start : start + step]
-            found = list(pool.map(lambda file: _tensor(files, file, column, label), chunk))
+        for chunk in _chunks(files.files, column):
+            found = list(pool.map(lambda file: _found(files, file, column, label), chunk))
             yield _batch(chunk, found, column, label)
 
 
@@ -62,8 +54,8 @@ def infer_image_column(files: SourceFiles, name: str) -> Column:
     reason = ""
     for file in files.files:
         try:
-            image = _loaded(_opened(files.read(file)))
-        except _UndecodableError as error:
+            image = loaded(opened(files.read(file)))
+        except UndecodableError as error:
             reason = reason or f"{file.name} {error}"
             continue
         transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
@@ -85,79 +77,61 @@ def check_image_column(column: Column) -> None:
         )
 
 
-def _tensor(
-    files: SourceFiles, file: SourceFile, column: Column, label: str | None
-) -> "np.ndarray[Any, Any] | str":
-    """The image's samples, or why there are none."""
-    if label is not None and "/" not in file.name:
-        return "lies in no class folder"
-    return image_samples(files.read(file), column)
-
-
 def image_samples(data: bytes, column: Column) -> "np.ndarray[Any, Any] | str":
-    """An encoded image's samples in a column's shape, or why it has none."""
+    """An encoded image's samples in a column's shape, which is its own, or why it has none."""
     height, width, channels = column.shape
     try:
-        image = _opened(data)
+        image = opened(data)
         if (image.height, image.width) != (height, width):
             # Told by the header: samples of an image that claims to be huge are never made.
             found = [image.height, image.width, channels]
             return f"has shape {found}, expected {list(column.shape)}"
-        return np.asarray(_loaded(image, mode=MODES[channels]), dtype=np.uint8)
-    except _UndecodableError as error:
+        return np.asarray(loaded(image, mode=MODES[channels]), dtype=np.uint8)
+    except UndecodableError as error:
         return str(error)
 
 
-def _opened(data: bytes) -> Any:
-    """The image, of which nothing but the header is read.
-
-    Raises:
-        _UndecodableError: It is none, or larger than any that is meant to be learnt from.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        image = Image.open(io.BytesIO(data))
-        _check_size(image.width * image.height)
-    except UnidentifiedImageError as error:  # its text has a memory address: other in every run
-        raise _UndecodableError("does not decode (it is no image that Pillow knows)") from error
-    except Exception as error:
-        raise _UndecodableError(f"does not decode ({type(error).__name__}: {error})") from error
-    return image
+def image_array(images: Sequence[Any], column: Column) -> pa.Array:
+    """Samples, or the bytes of images that stay encoded, as a shard has them."""
+    if column.encoded:
+        return pa.array(images, column.stored_type)
+    flat = np.concatenate([each.ravel() for each in images]) if images else np.empty(0, np.uint8)
+    return tensor_array(cast_elements(pa.array(flat), column.dtype), column)
 
 
-def _check_size(num_pixels: int) -> None:
-    if num_pixels > MAX_PIXELS:
-        raise ValueError(f"it claims {num_pixels} pixels, at most {MAX_PIXELS} are taken")
+def _chunks(files: tuple[SourceFile, ...], column: Column) -> Iterator[tuple[SourceFile, ...]]:
+    """Runs of files whose rows make one batch."""
+    chunk: list[SourceFile] = []
+    held = 0
+    for file in files:
+        size = file.size if column.encoded else column.num_bytes
+        if chunk and (held + size > BATCH_BYTES or len(chunk) == MAX_BATCH_FILES):
+            yield tuple(chunk)
+            chunk, held = [], 0
+        chunk.append(file)
+        held += size
+    if chunk:
+        yield tuple(chunk)
 
 
-def _loaded(image: Any, *, mode: str | None = None) -> Any:
-    """The image with its samples, converted to a Pillow mode.
-
-    Raises:
-        _UndecodableError: They do not decode.
-    """
-    try:
-        image.load()
-        if image.mode in DEEP_MODES:
-            raise ValueError(f"mode {image.mode} has more than 8 bits per sample")
-        return image.convert(mode) if mode else image
-    except Exception as error:
-        raise _UndecodableError(f"does not decode ({type(error).__name__}: {error})") from error
+def _found(files: SourceFiles, file: SourceFile, column: Column, label: str | None) -> Found:
+    if label is not None and "/" not in file.name:
+        return "lies in no class folder"
+    data = files.read(file)
+    return data if column.encoded else image_samples(data, column)
 
 
 def _batch(
     chunk: tuple[SourceFile, ...],
-    found: "list[np.ndarray[Any, Any] | str]",
+    found: list[Found],
     column: Column,
     label: str | None,
 ) -> RawBatch:
     pairs = list(zip(chunk, found, strict=True))
     names = [file.name for file, image in pairs if not isinstance(image, str)]
-    images = [image.ravel() for _, image in pairs if not isinstance(image, str)]
-    flat = np.concatenate(images) if images else np.empty(0, np.uint8)
+    images = [image for _, image in pairs if not isinstance(image, str)]
     columns: dict[str, Any] = {
-        column.name: tensor_array(cast_elements(pa.array(flat), column.dtype), column),
+        column.name: image_array(images, column),
         PATH_COLUMN: pa.array(names, pa.string()),
         ORIGIN_FILE: pa.array(names, pa.string()),
         ORIGIN_ROW: pa.array([1] * len(names), pa.int64()),

@@ -5,12 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shardline.data.casting import cast_elements, tensor_array
-from shardline.data.images import image_samples
+from shardline.data.images import image_array, image_samples
 from shardline.data.quarantine import Rejected
 from shardline.data.rows import ORIGIN_FILE, ORIGIN_ROW, RawBatch, kept_mask, rejected_of
 from shardline.data.schema import Column
@@ -33,8 +31,7 @@ class LabelledImages:
     def joined(self, batches: Iterator[RawBatch]) -> Iterator[RawBatch]:
         """The table's rows with their images; those without one are rejected."""
         by_name = {file.name: file for file in self.files.files}
-        size = int(np.prod(self.column.shape)) * self.column.numpy_dtype.itemsize
-        step = max(1, BATCH_BYTES // size)
+        step = max(1, BATCH_BYTES // self._image_bytes)
         with ThreadPoolExecutor(NUM_READERS) as pool:
             for batch in batches:
                 yield replace(batch, table=batch.table.slice(0, 0), named=self._named(batch.table))
@@ -50,6 +47,13 @@ class LabelledImages:
             if file.name not in named
         ]
 
+    @property
+    def _image_bytes(self) -> int:
+        """Size of one image in a batch, of those that stay encoded the mean."""
+        if not self.column.encoded:
+            return self.column.num_bytes
+        return 1 + sum(file.size for file in self.files.files) // max(1, len(self.files.files))
+
     def _with_images(
         self,
         table: pa.Table,
@@ -60,11 +64,9 @@ class LabelledImages:
         names = table[self.name_column].cast(pa.string()).to_pylist()
         found = list(pool.map(lambda name: self._samples(by_name, name), names))
         reasons = {place: image for place, image in enumerate(found) if isinstance(image, str)}
-        images = [image.ravel() for image in found if not isinstance(image, str)]
-        flat = np.concatenate(images) if images else np.empty(0, np.uint8)
-        tensors = tensor_array(cast_elements(pa.array(flat), self.column.dtype), self.column)
+        images = [image for image in found if not isinstance(image, str)]
         kept = table.filter(kept_mask(table.num_rows, reasons))
-        kept = kept.append_column(self.column.name, tensors)
+        kept = kept.append_column(self.column.name, image_array(images, self.column))
         rejected = rejected_of(table.select([ORIGIN_FILE, ORIGIN_ROW]), reasons)
         return RawBatch(kept, (*available, self.column.name), rejected)
 
@@ -80,7 +82,10 @@ class LabelledImages:
         file = by_name.get(_relative(name))
         if file is None:
             return f"image {name!r} is not there"
-        samples = image_samples(self.files.read(file), self.column)
+        data = self.files.read(file)
+        if self.column.encoded:
+            return data
+        samples = image_samples(data, self.column)
         return f"image {name!r} {samples}" if isinstance(samples, str) else samples
 
 

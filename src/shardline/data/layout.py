@@ -144,7 +144,9 @@ def needs_vocabulary(data: DataSpec, layout: RowLayout) -> bool:
 
 def _declared(name: str, spec: FeatureSpec) -> Column:
     padding = None if spec.pad is None else Padding(value=spec.pad, longer=spec.longer)
-    return Column(name=name, dtype=spec.dtype, shape=spec.shape, padding=padding)
+    return Column(
+        name=name, dtype=spec.dtype, shape=spec.shape, padding=padding, encoded=spec.encoded
+    )
 
 
 def _label(data: DataSpec, *, is_text: bool) -> Column:

@@ -30,7 +30,7 @@ class Shard(Part):
     size_bytes: int
     sha256: str
     table_bytes: int = 0
-    """Its rows as an Arrow table in memory."""
+    """Its rows as an Arrow table in memory, without encoded images."""
 
 
 class Split(Part):

@@ -23,4 +23,6 @@ def declared(column: Column) -> dict[str, Any]:
         found["shape"] = list(column.shape)
     if column.padding is not None:
         found |= {"pad": column.padding.value, "longer": column.padding.longer}
+    if column.encoded:
+        found["encoded"] = True
     return found

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from shardline.data.cleaning.raw_rows import cast_raw_rows
+from shardline.data.cleaning.raw_rows import cast_in_parts
 from shardline.data.columnar import GroupRange, read_arrow, read_parquet
 from shardline.data.csv_rows import ByteRange, delimiter_of, read_csv
 from shardline.data.images import PATH_COLUMN, read_images
@@ -42,9 +42,11 @@ def read_rows(
         raw = read_images(files, schema.features[0], label=None)
     else:
         raw = read_tables(files, source, required)
-    for batch in (part for whole in raw for part in bounded(whole, schema.features)):
-        cast = cast_raw_rows(batch.table, layout)
-        yield Batch(cast.table, batch.rejected + cast.rejected)
+    for part in (part for batch in raw for part in bounded(batch, schema.features)):
+        rejected = part.rejected
+        for cast in cast_in_parts(part.table, layout):
+            yield Batch(cast.table, rejected + cast.rejected)
+            rejected = ()
 
 
 def read_tables(

@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shardline.data.casting import tensor_array
+from shardline.data.decoding import decoded_images, decoding_threads
 from shardline.data.manifest import DatasetManifest, Shard
 from shardline.data.schema import Column
 from shardline.errors import DataError, IntegrityError, NotFoundError
@@ -28,7 +30,7 @@ def shard_table(
     columns: Sequence[str] | None = None,
     row_groups: Sequence[int] | None = None,
 ) -> pa.Table:
-    """Rows of one shard.
+    """Rows of one shard, encoded images decoded.
 
     Args:
         store: Where the dataset lives.
@@ -39,7 +41,8 @@ def shard_table(
 
     Raises:
         DataError: The dataset has no such column.
-        IntegrityError: The shard is missing, truncated or otherwise not what was committed.
+        IntegrityError: The shard is missing, truncated or otherwise not what was committed, or an
+            image in it does not decode.
         StoreUnavailableError: The store did not answer, retries included.
     """
     key = f"{manifest.folder}/{shard.key}"
@@ -48,11 +51,13 @@ def shard_table(
     try:
         filesystem, root = store.filesystem()
         with filesystem.open_input_file(f"{root}/{key}") as file:
-            return _decoded(file, shard, wanted, groups)
+            table = _decoded(file, shard, wanted, groups)
     except (pa.ArrowException, OSError):
         # Arrow raises the same classes for damaged bytes and for a store that stumbled. The whole
         # object, fetched with the store's retries and held against its hash, tells them apart.
-        return _decoded_again(store, key, shard, wanted, groups)
+        table = _decoded_again(store, key, shard, wanted, groups)
+    images = _Images(manifest, store.uri_of(key), shard, groups)
+    return images.decoded(table, threads=decoding_threads())
 
 
 class OpenShards:
@@ -75,10 +80,11 @@ class OpenShards:
         self._lock = Lock()
 
     def row_group(self, shard: Shard, group: int) -> pa.Table:
-        """The rows of one row group.
+        """The rows of one row group, encoded images decoded.
 
         Raises:
-            IntegrityError: The shard is missing, truncated or otherwise not what was committed.
+            IntegrityError: The shard is missing, truncated or otherwise not what was committed, or
+                an image in it does not decode.
             StoreUnavailableError: The store did not answer, retries included.
         """
         try:
@@ -96,7 +102,9 @@ class OpenShards:
             )
         if self._is_local:  # others hold what they have buffered
             opened.idle.append(parquet)
-        return table
+        uri = self._store.uri_of(f"{self._manifest.folder}/{shard.key}")
+        # In this thread: row groups are read, and so images decoded, by several.
+        return _Images(self._manifest, uri, shard, [group]).decoded(table, threads=1)
 
     def _reader(self, opened: "_OpenShard") -> Any:
         return pq.ParquetFile(
@@ -121,6 +129,47 @@ class OpenShards:
             if len(self._opened) > MAX_OPEN_SHARDS:
                 self._opened.popitem(last=False)  # closed when its last reader is done
         return opened
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The encoded images of some row groups of a shard."""
+
+    manifest: DatasetManifest
+    uri: str
+    shard: Shard
+    groups: list[int]
+
+    def decoded(self, table: pa.Table, *, threads: int) -> pa.Table:
+        """The table with samples in place of image files.
+
+        Raises:
+            IntegrityError: An image does not decode.
+        """
+        for column in self.manifest.columns.features:
+            place = table.schema.get_field_index(column.name)
+            if not column.encoded or place < 0:
+                continue
+            found = decoded_images(_one_array(table.column(place)), column, threads=threads)
+            if found.faults:
+                raise self._broken(column, *min(found.faults.items()))
+            samples = tensor_array(pa.array(found.samples.ravel()), column)
+            field = pa.field(column.name, column.arrow_type, nullable=False)
+            table = table.set_column(place, field, samples)
+        return table
+
+    def _broken(self, column: Column, position: int, fault: str) -> IntegrityError:
+        for group in self.groups:
+            rows = self.shard.row_groups[group]
+            if position < rows:
+                position += sum(self.shard.row_groups[:group])
+                break
+            position -= rows
+        return IntegrityError(
+            f"shard {self.uri}, row {position + 1}: image {column.name!r} {fault}, although "
+            "`prepare` could decode it; use the Pillow that prepared the dataset, or delete the "
+            "dataset's folder and prepare again."
+        )
 
 
 @dataclass

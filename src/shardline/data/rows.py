@@ -11,6 +11,7 @@ from shardline.data.casting import CastColumn, cast_column
 from shardline.data.column_names import ORIGIN_FILE as ORIGIN_FILE
 from shardline.data.column_names import ORIGIN_ROW as ORIGIN_ROW
 from shardline.data.column_names import no_such_column
+from shardline.data.encoded_images import cast_images
 from shardline.data.quarantine import Rejected
 from shardline.data.schema import Column
 
@@ -32,6 +33,8 @@ class RowLayout:
     """The carried column that decides the split, which may not be null."""
     nullable: frozenset[str] = frozenset()
     """Columns whose nulls are filled later and so reject no row."""
+    decodes: bool = False
+    """Whether encoded images become samples at once, as a model takes them, or go to shards."""
 
     @property
     def roles(self) -> list[tuple[Column, Role]]:
@@ -116,7 +119,10 @@ def cast_columns(raw: pa.Table, layout: RowLayout) -> tuple[dict[str, CastColumn
     for column, role in layout.roles:
         present = column.name in raw.column_names
         values = raw[column.name] if present else pa.nulls(raw.num_rows)
-        cast = cast_column(values, column, role=role)
+        if column.encoded:
+            cast = cast_images(values, column, role=role, decodes=layout.decodes)
+        else:
+            cast = cast_column(values, column, role=role)
         columns[column.name] = cast
         carries = role == "kept column" or column.name in layout.nullable
         for row, reason in cast.faults.items():
@@ -130,7 +136,7 @@ def typed_table(columns: Mapping[str, CastColumn], layout: RowLayout) -> pa.Tabl
     fields = [
         pa.field(
             column.name,
-            column.arrow_type,
+            column.arrow_type if layout.decodes else column.stored_type,
             nullable=role == "kept column" or column.name in layout.nullable,
         )
         for column, role in layout.roles

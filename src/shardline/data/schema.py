@@ -24,6 +24,8 @@ class Column(BaseModel):
     """Shape of one row's value; empty for a scalar."""
     padding: Padding | None = None
     """How lists of other lengths take the shape; None if they are refused."""
+    encoded: bool = False
+    """Whether shards hold image files, which become samples of `shape` when they are read."""
     treatment: Treatment | None = None
     """How raw values become these; None if they are taken as they are."""
     indicates: str | None = None
@@ -46,10 +48,15 @@ class Column(BaseModel):
 
     @property
     def arrow_type(self) -> Any:
-        """How a shard holds it: a primitive, or Arrow's canonical fixed-shape tensor."""
+        """How it is read from a shard: a primitive, or Arrow's canonical fixed-shape tensor."""
         if not self.shape:
             return scalar_arrow_type(self.dtype)
         return pa.fixed_shape_tensor(scalar_arrow_type(self.dtype), self.shape)
+
+    @property
+    def stored_type(self) -> Any:
+        """How a shard holds it: as it is read, or the bytes of an encoded image."""
+        return pa.large_binary() if self.encoded else self.arrow_type
 
 
 class Label(Column):

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from shardline.data.casting import is_text
 from shardline.data.dealing import PLACE_COLUMN, Run
+from shardline.data.encoded_images import is_image
 from shardline.data.manifest import Shard
 from shardline.data.schema import Schema
 from shardline.data.scratch import Scratch
@@ -164,7 +165,7 @@ def encode_shard(table: pa.Table, *, key: str, rows_per_group: int) -> EncodedSh
         table,
         sink,
         row_group_size=rows_per_group,
-        compression="zstd",
+        compression=_compression(table.schema),
         use_dictionary=_repetitive(table.schema) or False,
         write_statistics=False,
         write_page_checksum=True,
@@ -177,7 +178,7 @@ def encode_shard(table: pa.Table, *, key: str, rows_per_group: int) -> EncodedSh
         row_groups=tuple(min(rows_per_group, table.num_rows - start) for start in starts),
         size_bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
-        table_bytes=table.nbytes,
+        table_bytes=sum(column.nbytes for column in table.columns if not is_image(column.type)),
     )
     return EncodedShard(shard, data)
 
@@ -196,7 +197,7 @@ def with_label_indices(table: pa.Table, schema: Schema) -> pa.Table:
 def _empty_sketch(schema: Schema, plan: ShardPlan) -> TableSketch:
     of_train = plan.key.startswith("train/")
     columns = (*schema.features, schema.label) if of_train else (schema.label,)
-    fields = [(column.name, column.arrow_type) for column in columns]
+    fields = [(column.name, column.stored_type) for column in columns]
     return TableSketch(pa.schema(fields), expected_rows=plan.split_rows)
 
 
@@ -210,10 +211,23 @@ def _batches(
             yield run.name, begin, end
 
 
+def _compression(schema: pa.Schema) -> str | dict[str, str]:
+    """By Parquet path; image files are packed already."""
+    if not any(is_image(field.type) for field in schema):
+        return "zstd"
+    return {
+        path: "none" if is_image(field.type) else "zstd"
+        for field in schema
+        for path in (field.name, f"{field.name}.list.element")
+    }
+
+
 def _repetitive(schema: pa.Schema) -> list[str]:
     """Parquet paths of the columns that a dictionary makes smaller."""
     paths = []
     for field in schema:
+        if is_image(field.type):
+            continue
         element = getattr(field.type, "value_type", field.type)
         if is_text(element) or pa.types.is_boolean(element) or element.bit_width <= 8:
             paths += [field.name, f"{field.name}.list.element"]

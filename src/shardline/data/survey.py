@@ -109,6 +109,11 @@ class Survey:
             )
         dtype, shape = settled(evidence, tolerance=tolerance)
         if dtype not in _DTYPES:
+            if dtype in ("binary", "large_binary"):
+                raise DataError(
+                    f"feature {name!r} holds {dtype}; if these are image files, declare it in "
+                    "data.features as uint8 of shape [height, width, channels] with encoded: true."
+                )
             raise DataError(
                 f"feature {name!r} holds {dtype}, which no model takes; list the columns to learn "
                 "from in data.features, or carry this one along with data.keep."

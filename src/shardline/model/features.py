@@ -58,16 +58,15 @@ class Feature:
         """The cleaned input with the train split's mean and deviation taken out, as float32.
 
         Raises:
-            ModelError: The column holds text.
+            ModelError: The column holds text, or images that are encoded in the shards.
         """
         import keras
 
         statistics = self.statistics
         if statistics is None or statistics.mean is None or statistics.variance is None:
-            raise ModelError(
-                f"feature {self.column.name!r} has no mean ({self.column.dtype}); "
-                "use .indexed() for text."
-            )
+            found = "image files" if self.column.encoded else self.column.dtype
+            other = "keras.layers.Rescaling" if self.column.encoded else ".indexed() for text"
+            raise ModelError(f"feature {self.column.name!r} has no mean ({found}); use {other}.")
         if self.column.dtype == "timestamp":
             return (
                 seconds_from(self.input, statistics.mean) / max(statistics.variance, 1e-12) ** 0.5

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shardline.data.casting import plain
-from shardline.data.cleaning.raw_rows import cast_raw_rows, raw_names
+from shardline.data.cleaning.raw_rows import cast_in_parts, raw_names
+from shardline.data.columnar import rows_per_batch
 from shardline.data.images import PATH_COLUMN
 from shardline.data.manifest import DatasetManifest, Shard
 from shardline.data.readers import read_rows, read_tables
@@ -220,8 +221,11 @@ class FilesInput:
         layout = RowLayout(features=wanted.features, carried=carried)
         first = unit.first_row + 1
         with self.files.opened(file, seekable=True) as stream:
-            batches = pq.ParquetFile(stream).iter_batches(
-                batch_size=BATCH_ROWS, row_groups=unit.row_groups, columns=wanted.raw_names
+            parquet = pq.ParquetFile(stream)
+            batches = parquet.iter_batches(
+                batch_size=rows_per_batch(parquet.metadata, unit.row_groups or (), most=BATCH_ROWS),
+                row_groups=unit.row_groups,
+                columns=wanted.raw_names,
             )
             for batch in batches:
                 columns = {name: plain(batch.column(name)) for name in batch.schema.names}
@@ -229,7 +233,7 @@ class FilesInput:
                 first += batch.num_rows
                 raw = RawBatch(with_origin(columns, file.name, rows), tuple(columns))
                 for part in bounded(raw, layout.features):
-                    yield cast_raw_rows(part.table, layout)
+                    yield from cast_in_parts(part.table, layout)
 
     def _row_groups(self, position: int) -> list[int]:
         with self.files.opened(self.files.files[position], seekable=True) as stream:

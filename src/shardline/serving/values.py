@@ -5,7 +5,6 @@ of 784 floats costs microseconds and a fault is still reported with its row.
 """
 
 import base64
-import binascii
 from collections.abc import Callable
 from itertools import chain
 from math import prod
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from shardline.data.decoding import UndecodableError, decoded_image
 from shardline.data.padding import Padding
 from shardline.data.schema import Column
 from shardline.data.timestamps import EXPECTED, moments_of_texts
@@ -39,12 +39,23 @@ def json_kind(value: Any) -> str:
     return _KINDS[type(value)]
 
 
+def takes_bytes(column: Column) -> bool:
+    """Whether a value may be `{"b64": "base64 text"}`: a string, or an encoded image."""
+    return column.dtype == "string" or column.encoded
+
+
 def column_array(rows: list[Any], column: Column) -> Array:
     """The values of one column as an array `(rows, *shape)`, or `(rows, 1)` for a scalar column.
 
     Raises:
-        MalformedRequestError: A value has the wrong type, shape or size.
+        MalformedRequestError: A value has the wrong type, shape or size, or is an image file that
+            does not decode.
     """
+    if column.encoded and set(map(type, rows)) == {dict}:
+        return np.stack([_image(value, row, column) for row, value in enumerate(rows)])
+    if column.encoded and dict in set(map(type, rows)):
+        images = enumerate(rows)
+        rows = [_image(v, row, column).tolist() if type(v) is dict else v for row, v in images]
     if not column.shape:
         rows = unwrapped_scalars(rows)
     if column.padding is not None:
@@ -147,13 +158,34 @@ _CONVERTERS: dict[str, Callable[[list[Any], Column], Array]] = {
 
 
 def _decoded_bytes(flat: list[Any], index: int, column: Column) -> bytes:
-    value = flat[index]
-    if list(value) == ["b64"] and type(value["b64"]) is str:
+    data = _from_base64(flat[index])
+    if data is None:
+        raise _wrong_value(flat, index, column, 'a string or {"b64": "base64 text"}')
+    return data
+
+
+def _from_base64(value: Any) -> bytes | None:
+    """What `{"b64": "base64 text"}` stands for, None if a value is something else."""
+    if type(value) is dict and list(value) == ["b64"] and type(value["b64"]) is str:
         try:
             return base64.b64decode(value["b64"], validate=True)
-        except binascii.Error:
+        except ValueError:
             pass
-    raise _wrong_value(flat, index, column, 'a string or {"b64": "base64 text"}')
+    return None
+
+
+def _image(value: Any, row: int, column: Column) -> Array:
+    """The samples of an image file."""
+    data = _from_base64(value)
+    if data is None:
+        raise MalformedRequestError(
+            f'column {column.name!r}, row {row}: got an object, expected {{"b64": "base64 text"}} '
+            f"of an image file, or nested lists of shape {list(column.shape)}."
+        )
+    try:
+        return decoded_image(data, column)
+    except UndecodableError as error:
+        raise MalformedRequestError(f"column {column.name!r}, row {row}: image {error}.") from error
 
 
 def _check_types(flat: list[Any], column: Column, *, allowed: tuple[type, ...]) -> None:

@@ -17,7 +17,7 @@ import orjson
 from shardline.data.schema import Column
 from shardline.serving.refusals import MalformedRequestError
 from shardline.serving.treated import client_columns, input_array, may_lack
-from shardline.serving.values import json_kind
+from shardline.serving.values import json_kind, takes_bytes
 
 Form = Literal["instances", "inputs"]
 Columns = dict[str, "np.ndarray[Any, Any]"]
@@ -180,8 +180,7 @@ def _columns_by_name(columns: Any, inputs: Sequence[Column]) -> dict[str, list[A
 def _named(rows: list[Any], column: Column) -> bool:
     """Whether the rows of a single-input model are objects with its name."""
     first = rows[0] if rows else None
-    is_bytes = column.dtype == "string" and isinstance(first, dict) and list(first) == ["b64"]
-    return isinstance(first, dict) and not is_bytes
+    return isinstance(first, dict) and not (takes_bytes(column) and list(first) == ["b64"])
 
 
 def _check_names(given: dict[str, Any], inputs: Sequence[Column], *, place: str) -> None:

@@ -131,6 +131,9 @@ class FeatureSpec(Section):
     longer: Longer = "quarantine"
     """With `pad`: a list that is longer loses its end, or its row is set aside."""
 
+    encoded: bool = False
+    """Keep images as files, of whatever size; they are decoded to `shape` when batches are made."""
+
     @model_validator(mode="after")
     def _timestamps_are_scalar(self) -> Self:
         if self.dtype == "timestamp" and self.shape:
@@ -149,6 +152,16 @@ class FeatureSpec(Section):
             raise ValueError("pad goes with shape: [LENGTH], the length of the padded lists")
         if not _holds(self.dtype, self.pad):
             raise ValueError(f"pad is {self.pad!r}, which {self.dtype} does not hold")
+        return self
+
+    @model_validator(mode="after")
+    def _encoded_is_an_image(self) -> Self:
+        is_image = self.dtype == "uint8" and len(self.shape) == 3 and self.shape[2] in (1, 3, 4)
+        if self.encoded and not is_image:
+            raise ValueError(
+                f"an encoded image becomes uint8 of shape [height, width, 1, 3 or 4], "
+                f"not {self.dtype} of shape {list(self.shape)}"
+            )
         return self
 
 

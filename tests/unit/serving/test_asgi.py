@@ -8,6 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
+from shardline.data.decoding import UndecodableError
 from shardline.data.schema import Column
 from shardline.serving.asgi import Limits, ModelApp, largest_body_bytes
 from shardline.serving.batcher import Batcher
@@ -248,3 +249,29 @@ def test_largest_body_holds_any_valid_request():
     body = f'{{"signature_name": "serving_default", "instances": [{", ".join([row] * 8)}]}}'
     assert parse_predict(body.encode(), columns, max_rows=8).num_rows == 8
     assert len(body) < largest_body_bytes(columns, max_rows=8)
+
+
+async def test_decoding_images_holds_up_no_other_request(batcher, monkeypatch):
+    column = Column(name="x", dtype="uint8", shape=(2, 2, 1), encoded=True)
+    images = SimpleNamespace(**vars(MANIFEST) | {"inputs": (column,)})
+    decoding, answered = threading.Event(), threading.Event()
+
+    def decode(data, column):
+        decoding.set()
+        assert answered.wait(FAR_S)
+        raise UndecodableError("is slow")
+
+    monkeypatch.setattr("shardline.serving.values.decoded_image", decode)
+    size = largest_body_bytes(images.inputs, max_rows=4)
+    assert size > 4 * (8 << 20)
+    app = ModelApp(images, batcher, Limits(max_rows=4, timeout_s=FAR_S, max_body_bytes=size))
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        body = {"instances": [{"b64": "AAAA"}]}
+        request = asyncio.create_task(client.post(PREDICT, json=body))
+        assert await asyncio.to_thread(decoding.wait, FAR_S)
+        assert (await client.get("/healthz")).status_code == 200
+        answered.set()
+        refused = await request
+    assert refused.status_code == 400
+    assert refused.json() == {"error": "column 'x', row 0: image is slow."}

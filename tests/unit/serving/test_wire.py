@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.image_files import bomb, encoded, samples
 
+from shardline.data.decoding import decoded_image
 from shardline.data.schema import Column
 from shardline.serving.refusals import MalformedRequestError
 from shardline.serving.wire import encode_error, encode_predictions, parse_predict
@@ -376,3 +378,61 @@ def test_answers_decode_to_what_the_model_said(request_, form):
         assert len(received) == num_rows
         sent = answers[column.name].reshape(num_rows, *column.shape)
         np.testing.assert_array_equal(np.array(received, dtype=sent.dtype), sent)
+
+
+def b64(data):
+    return {"b64": base64.b64encode(data).decode()}
+
+
+PICTURE = Column(name="image", dtype="uint8", shape=(3, 4, 3), encoded=True)
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda rows: {"instances": rows},
+        lambda rows: {"instances": [{"image": row} for row in rows]},
+        lambda rows: {"inputs": rows},
+        lambda rows: {"inputs": {"image": rows}},
+    ],
+)
+def test_encoded_images_may_be_files_or_samples(wrapped):
+    arrays = [samples(3, 4, seed=n) for n in range(3)]
+    large = encoded(samples(30, 50))
+    files = [b64(encoded(arrays[0])), b64(large), b64(encoded(arrays[1], "PNG"))]
+    found = parse(wrapped(files), [PICTURE]).columns["image"]
+    assert (found.shape, found.dtype) == ((3, 3, 4, 3), np.uint8)
+    np.testing.assert_array_equal(found[0], arrays[0])
+    np.testing.assert_array_equal(found[1], decoded_image(large, PICTURE))
+    mixed = [arrays[2].tolist(), b64(encoded(arrays[0]))]
+    np.testing.assert_array_equal(
+        parse(wrapped(mixed), [PICTURE]).columns["image"], [arrays[2], arrays[0]]
+    )
+    plain = parse(wrapped([array.tolist() for array in arrays]), [PICTURE]).columns["image"]
+    np.testing.assert_array_equal(plain, arrays)
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        (b64(b""), "row 1: image does not decode (it has no bytes)."),
+        (b64(b"none"), "row 1: image does not decode (it is no image that Pillow knows)."),
+        (b64(bomb()), "row 1: image does not decode (DecompressionBombError: "),
+        (
+            {"b64": "ä"},
+            'row 1: got an object, expected {"b64": "base64 text"} of an image file, or ',
+        ),
+        ({"b64": 3}, "row 1: got an object, expected"),
+        ({"url": "x"}, "row 1: got an object, expected"),
+        ([[1]], "row 1: got shape [1, 1], expected shape [3, 4, 3]."),
+    ],
+)
+def test_encoded_images_that_are_none_are_refused_with_their_row(row, sentence):
+    good = b64(encoded(samples(3, 4)))
+    message = refusal({"instances": [{"image": good}, {"image": row}]}, [PICTURE])
+    assert message.startswith(f"column 'image', {sentence}")
+
+
+def test_strings_that_are_no_base64_are_refused():
+    message = refusal({"instances": [{"city": {"b64": "ä"}}]}, [CITY])
+    assert message.endswith('expected a string or {"b64": "base64 text"}.')

@@ -1,5 +1,6 @@
 """Raw rows as a model takes them: treated as the rows were that it learned from."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -19,14 +20,24 @@ from shardline.data.rows import (
 )
 from shardline.data.schema import Column
 
+DECODED_BYTES = 64 << 20
+
 
 def raw_names(columns: tuple[Column, ...]) -> list[str]:
     """Columns that raw rows must have for these, each once: indicators are made of others."""
     return list(dict.fromkeys(column.indicates or column.name for column in columns))
 
 
+def cast_in_parts(raw: pa.Table, layout: RowLayout) -> Iterator[Batch]:
+    """What `cast_raw_rows` makes of rows, so many at a time that decoded images fit in memory."""
+    images = sum(column.num_bytes for column in layout.features if column.encoded)
+    step = max(1, DECODED_BYTES // images) if images else max(1, raw.num_rows)
+    for start in range(0, max(1, raw.num_rows), step):
+        yield cast_raw_rows(raw.slice(start, step), layout)
+
+
 def cast_raw_rows(raw: pa.Table, layout: RowLayout) -> Batch:
-    """Raw rows in their final types, cleaned by the treatments of their columns.
+    """Raw rows in their final types, cleaned by the treatments of their columns, images decoded.
 
     Args:
         raw: Columns as they were read, with those of origin.
@@ -38,6 +49,7 @@ def cast_raw_rows(raw: pa.Table, layout: RowLayout) -> Batch:
     Raises:
         DataError: A column's Arrow type can never become what the layout says.
     """
+    layout = replace(layout, decodes=True)
     treatments = {c.indicates or c.name: c.treatment for c in layout.features if c.treatment}
     if not treatments:
         return cast_rows(raw, layout)
