@@ -356,7 +356,11 @@ def test_prepare_arrow_types_that_no_model_takes_are_named(tmp_path, raw):
     shown = str(pa.binary() if pa.types.is_binary_view(raw.type) else raw.type)
     with pytest.raises(DataError) as found:
         prepared(tmp_path, "arrow", {"x": raw})
-    assert found.value.message.startswith(f"feature 'x' holds {shown}, which no model takes; list")
+    if "binary" in str(raw.type) and "fixed" not in str(raw.type):
+        expected = f"feature 'x' holds {shown}; if these are image files, declare it in data.featur"
+    else:
+        expected = f"feature 'x' holds {shown}, which no model takes; list"
+    assert found.value.message.startswith(expected)
     for dtype in ("int64", "float32", "bool", "timestamp"):
         with pytest.raises(DataError) as found:
             prepared(tmp_path, "arrow", {"x": raw}, features={"x": {"dtype": dtype}})
