@@ -51,8 +51,8 @@ class Waits:
         long = [(s, number) for number, s in enumerate(self.later_s, start=1) if s > NOTABLE_S]
         longest = ", ".join(f"{1e3 * s:.0f} ms at {number}" for s, number in sorted(long)[:-6:-1])
         return (
-            f"first batch after {self.first_s:.2f} s; then {len(long)} steps of "
-            f"{len(self.later_s)} waited over {1e3 * NOTABLE_S:.0f} ms, {sum(self.later_s):.2f} s in all ({longest})"
+            f"first batch after {self.first_s:.2f} s; {len(self.later_s)} more waited for "
+            f"{sum(self.later_s):.2f} s, {len(long)} over {1e3 * NOTABLE_S:.0f} ms ({longest})"
         )
 
 
