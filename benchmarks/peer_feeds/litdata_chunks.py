@@ -24,7 +24,11 @@ def open_feed(raw: RawRows) -> Epochs:
         )
     dataset = litdata.StreamingDataset(str(folder), shuffle=True, drop_last=True)
     loader = litdata.StreamingDataLoader(
-        dataset, batch_size=raw.batch, num_workers=raw.cores, drop_last=True
+        dataset,
+        batch_size=raw.batch,
+        num_workers=raw.cores,
+        drop_last=True,
+        persistent_workers=True,  # starting them takes longer than the epoch
     )
 
     def loaded(_: int) -> Iterator[int]:
