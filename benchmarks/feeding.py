@@ -43,6 +43,7 @@ KINDS: dict[str, tuple[tuple[Column, ...], int]] = {
     "columns": (NUMBERS, 1024),
 }
 """Features and global batch."""
+PREPARED = ShardSize()
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,14 @@ class Case:
         return store, load_dataset(store, self.kind)
 
 
-def write_dataset(folder: Path, kind: str, rows: int) -> None:
+def write_dataset(folder: Path, kind: str, rows: int, size: ShardSize = PREPARED) -> None:
     """Shards as `prepare` writes them, of random numbers."""
     store = Store(f"file://{folder}")
     features, _ = KINDS[kind]
     columns = (*features, LABEL)
     random = np.random.default_rng(0)
     row_bytes = sum(c.numpy_dtype.itemsize * int(np.prod(c.shape)) for c in columns)
-    size, shards = ShardSize(), []
+    shards = []
     per_shard = size.rows_per_shard(row_bytes)
     for number, start in enumerate(range(0, rows, per_shard)):
         count = min(per_shard, rows - start)

@@ -1,7 +1,7 @@
-"""The virtual environment that peers run in: the project's packages, and tf_keras in front of them.
+"""The virtual environments that peers run in: the project's packages, and others in front of them.
 
 Ray's `TensorflowTrainer` trains with Keras 2 (`tf_keras`), which shardline must never import, so it
-lies apart in `.peers`.
+lies apart in `.peers`. Other input pipelines have environments of their own in folders there.
 """
 
 import os
@@ -13,18 +13,23 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / ".peers"
-REQUIREMENTS = Path(__file__).with_name("peers.txt")
 
 
-def peer_python() -> Path:
-    """The interpreter of the peers' environment, made on first use."""
-    python = PEERS / "bin" / "python"
-    stamp = PEERS / REQUIREMENTS.name
-    wanted = REQUIREMENTS.read_text()
+def peer_python(name: str | None = None) -> Path:
+    """The interpreter of an environment, made on first use.
+
+    Args:
+        name: Whose requirements are in `peers-NAME.txt`; left out, that of `peers.txt`.
+    """
+    folder = PEERS / name if name else PEERS
+    requirements = Path(__file__).with_name(f"peers-{name}.txt" if name else "peers.txt")
+    python = folder / "bin" / "python"
+    stamp = folder / requirements.name
+    wanted = requirements.read_text()
     if not stamp.exists() or stamp.read_text() != wanted:
-        venv.create(PEERS, with_pip=True, clear=True)
+        venv.create(folder, with_pip=True, clear=True)
         pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps"]
-        subprocess.run([*pip, "--require-hashes", "-r", REQUIREMENTS], check=True)
+        subprocess.run([*pip, "--require-hashes", "-r", requirements], check=True)
         _see_packages_of_this_interpreter(python)
         stamp.write_text(wanted)
     return python
