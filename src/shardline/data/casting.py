@@ -63,6 +63,8 @@ def cast_elements(values: pa.Array, dtype: DType) -> pa.Array:
     Raises:
         pa.ArrowNotImplementedError: There is no cast between the types.
     """
+    if _is_sound(values, dtype):
+        return values
     if pa.types.is_float16(values.type):
         values = values.cast(pa.float32())  # Arrow 26 casts halves to integers by their bits
     if dtype == "string":
@@ -132,6 +134,13 @@ def _plain(raw: pa.ChunkedArray | pa.Array) -> pa.Array:
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     return values
+
+
+def _is_sound(values: pa.Array, dtype: DType) -> bool:
+    """Whether values are what they shall become."""
+    if values.type != scalar_arrow_type(dtype):
+        return False
+    return not pa.types.is_floating(values.type) or _is_finite(values)
 
 
 def _cast_where_possible(values: pa.Array, target: Any) -> pa.Array:
