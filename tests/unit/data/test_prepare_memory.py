@@ -3,7 +3,7 @@
 The cap is the kernel's: `RLIMIT_DATA` counts all memory that a process asks for, touched or not.
 It is set to what a process has in which a small source was prepared, plus the allowance. To be done
 in seconds, what bounds memory is scaled down with the source: with a 64 MB shard the allowance
-would be some hundred megabytes for every processor, with one of 2 MB it is 24 MB for the one that
+would be some hundred megabytes for every processor, with one of 4 MB it is 24 MB for the one that
 the process may use.
 """
 
@@ -46,7 +46,7 @@ from shardline.store import Store
 
 folder, way, allowance = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 csv_rows.BLOCK_BYTES = 1 << 20
-dealing.RUN_BYTES = 2 << 20
+dealing.RUN_BYTES = 4 << 20
 
 def prepared(source):
     cleaning = {
@@ -61,7 +61,7 @@ def prepared(source):
     spec = check_spec(values, where="test").located_at(folder)
     return prepare.prepare_dataset(
         spec, store=Store(spec.store), clock=time.time, progress=SilentProgress(),
-        size=ShardSize(target_bytes=2 << 20, group_bytes=1 << 20),
+        size=ShardSize(target_bytes=4 << 20, group_bytes=1 << 20),
     )
 
 def held(source):
