@@ -130,7 +130,10 @@ def tensor_array(flat: pa.Array, column: Column) -> pa.Array:
 
 
 def _plain(raw: pa.ChunkedArray | pa.Array) -> pa.Array:
-    values = raw.combine_chunks() if isinstance(raw, pa.ChunkedArray) else raw
+    values = raw
+    if isinstance(raw, pa.ChunkedArray):
+        # A single chunk is taken as it is: joining would copy it.
+        values = raw.chunk(0) if raw.num_chunks == 1 else raw.combine_chunks()
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     return values

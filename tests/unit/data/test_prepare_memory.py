@@ -38,14 +38,14 @@ import pyarrow as pa
 import pyarrow.csv
 pa.set_cpu_count(1)
 pa.set_io_thread_count(1)
-from shardline.data import csv_rows, dealing, prepare
+from shardline.data import csv_blocks, csv_rows, dealing, prepare
 from shardline.data.shards import ShardSize
 from shardline.progress import SilentProgress
 from shardline.spec.loading import check_spec
 from shardline.store import Store
 
 folder, way, allowance = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-csv_rows.BLOCK_BYTES = 1 << 20
+csv_rows.BLOCK_BYTES = csv_blocks.LINES_BYTES = 1 << 20
 dealing.RUN_BYTES = 4 << 20
 
 def prepared(source):
