@@ -3,8 +3,10 @@
     python benchmarks/prepare.py [--rows 5000000] [--columns 30] [--rounds 3]
 
 Both read the same file and write Parquet; ours also types every value, hashes and shuffles the
-rows, keeps what it cannot use, and sketches every column. Each runs in a process of its own.
-Processor time is what counts, as both use all cores at times. Then half the rows: time and memory.
+rows, keeps what it cannot use, and finds out what models need (`data.statistics: basic`) or
+sketches every column (`full`). Each runs in a process of its own; libraries are imported before the
+clock starts. Processor time is what counts, as both use all cores at times. Then half the rows:
+time and memory. The limit is a source that is parsed and nothing else.
 """
 
 import argparse
@@ -27,11 +29,12 @@ from shardline.data.prepare import prepare_dataset
 from shardline.progress import SilentProgress
 from shardline.spec.loading import check_spec
 from shardline.store import Store
-import tempfile
-file = Path(sys.argv[1])
+import pandas, pyarrow.csv, pyarrow.parquet, tempfile  # pyarrow would import pandas later
+file, statistics = Path(sys.argv[1]), sys.argv[2]
 with tempfile.TemporaryDirectory(dir=file.parent) as folder:
     values = {"name": "bench", "store": folder,
-              "data": {"source": {"format": "csv", "path": str(file)}, "label": {"name": "y"}},
+              "data": {"source": {"format": "csv", "path": str(file)}, "label": {"name": "y"},
+                       "statistics": statistics},
               "model": {"builder": "model:build"}}
     spec = check_spec(values, where="benchmark").located_at(file.parent)
     began = time.perf_counter()
@@ -44,6 +47,12 @@ import json, resource, sys, time
 import pyarrow.csv, pyarrow.parquet
 began = time.perf_counter()
 pyarrow.parquet.write_table(pyarrow.csv.read_csv(sys.argv[1]), sys.argv[1] + ".parquet")
+"""
+LIMIT = """
+import json, resource, sys, time
+import pyarrow.csv
+began = time.perf_counter()
+assert sum(batch.num_rows for batch in pyarrow.csv.open_csv(sys.argv[1])) > 0
 """
 REPORT = """
 wall = time.perf_counter() - began
@@ -64,27 +73,39 @@ def main() -> None:
         write_csv(whole, rows=options.rows, columns=options.columns)
         write_csv(half, rows=options.rows // 2, columns=options.columns)
         memory: dict[str, float] = {}
+        walls: dict[str, list[float]] = {}
 
-        def measured(name: str, code: str, file: Path) -> float:
-            command = [sys.executable, "-c", code + REPORT, str(file)]
+        def measured(name: str, code: str, file: Path, statistics: str = "") -> float:
+            command = [sys.executable, "-c", code + REPORT, str(file), statistics]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             wall_s, cpu_s, memory[name] = json.loads(done.stdout)
+            walls.setdefault(name, []).append(wall_s)
             print(f"  {name}: {wall_s:.1f} s, {cpu_s:.1f} s of processors, {memory[name]:.0f} MB")
             return float(cpu_s)
 
         figures = interleaved(
             options.rounds,
             {
-                "ours": lambda: measured("ours", OURS, whole),
+                "basic": lambda: measured("basic", OURS, whole, "basic"),
                 "pyarrow": lambda: measured("pyarrow", PEER, whole),
-                "half the rows": lambda: measured("half the rows", OURS, half),
+                "full": lambda: measured("full", OURS, whole, "full"),
+                "basic, half the rows": lambda: measured(
+                    "basic, half the rows", OURS, half, "basic"
+                ),
+                "full, half the rows": lambda: measured("full, half the rows", OURS, half, "full"),
+                "only parsed": lambda: measured("only parsed", LIMIT, whole),
             },
         )
     for name, values in figures.items():
         show(f"processor time, {name}", values, unit="s")
-    show_ratio("as fast per core as pyarrow", figures["pyarrow"], figures["ours"])
-    show_ratio("time for twice the rows", figures["ours"], figures["half the rows"])
-    print(f"memory for twice the rows: {memory['ours'] / memory['half the rows']:.2f} x")
+        show(f"wall time, {name}", walls[name], unit="s")
+    for name in ("basic", "full"):
+        half_name = f"{name}, half the rows"
+        show_ratio(f"{name}: as fast per core as pyarrow", figures["pyarrow"], figures[name])
+        show_ratio(f"{name}: as fast as pyarrow", walls["pyarrow"], walls[name])
+        show_ratio(f"{name}: time for twice the rows", figures[name], figures[half_name])
+        grown = memory[name] / memory[half_name]
+        print(f"{name}: {memory[name]:.0f} MB, for twice the rows {grown:.2f} x")
 
 
 def write_csv(file: Path, *, rows: int, columns: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shardline.data.number_text import number_text, parsed
+from shardline.data.number_text import is_finite, number_text, parsed
 from shardline.data.padding import Padding, kept_elements, laid_out
 from shardline.data.partial_cast import cast_where_possible
 from shardline.data.schema import Column, scalar_arrow_type
@@ -70,15 +70,21 @@ def cast_elements(values: pa.Array, dtype: DType) -> pa.Array:
     Raises:
         pa.ArrowNotImplementedError: There is no cast between the types.
     """
+    if _is_sound(values, dtype):
+        return values
     _refuse_meaningless(values.type, dtype)
     if dtype == "timestamp":
         return _moments(values)
     if pa.types.is_float16(values.type):
         values = values.cast(pa.float32())  # Arrow 26 casts halves to integers by their bits
-    if pa.types.is_decimal(values.type) and dtype in ("bool", "float16"):
-        values = values.cast(pa.float64())  # Arrow 26 has no such cast of decimals
     if dtype == "string":
         return cast_where_possible(values, pa.string())
+    return _cast_to_numbers(values, dtype)
+
+
+def _cast_to_numbers(values: pa.Array, dtype: DType) -> pa.Array:
+    if pa.types.is_decimal(values.type) and dtype in ("bool", "float16"):
+        values = values.cast(pa.float64())  # Arrow 26 has no such cast of decimals
     if is_text(values.type):
         cast = parsed(values, dtype)
         if cast is not None:
@@ -143,7 +149,10 @@ def tensor_array(flat: pa.Array, column: Column) -> pa.Array:
 
 def plain(raw: pa.ChunkedArray | pa.Array) -> pa.Array:
     """The same values in one array without dictionaries, runs or views, nulls at their places."""
-    values = raw.combine_chunks() if isinstance(raw, pa.ChunkedArray) else raw
+    values = raw
+    if isinstance(raw, pa.ChunkedArray):
+        # A single chunk is taken as it is: joining would copy it.
+        values = raw.chunk(0) if raw.num_chunks == 1 else raw.combine_chunks()
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     elif pa.types.is_run_end_encoded(values.type):
@@ -176,6 +185,13 @@ def _moments(values: pa.Array) -> pa.Array:
     if is_text(values.type):
         return moments_of_texts(values)
     return moments_of_times(values) if is_moment(values.type) else values.cast(MOMENT)
+
+
+def _is_sound(values: pa.Array, dtype: DType) -> bool:
+    """Whether values are what they shall become."""
+    if values.type != scalar_arrow_type(dtype):
+        return False
+    return not pa.types.is_floating(values.type) or is_finite(values)
 
 
 def _cast_to_float(values: pa.Array, dtype: DType) -> pa.Array:

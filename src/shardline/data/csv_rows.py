@@ -1,7 +1,7 @@
 """Delimited text to Arrow: cells as text, records that are none named by their number."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from shardline.data.column_names import check_names
+from shardline.data.csv_blocks import EMPTY, BlockParser, Lines, conversion
 from shardline.data.quarantine import Rejected
 from shardline.data.rows import RawBatch, with_origin
 from shardline.data.sources import SourceFile, SourceFiles
@@ -45,8 +46,9 @@ def read_csv(
     delimiter: str,
     names: Sequence[str] | None,
     part: ByteRange | None = None,
+    types: Mapping[str, Any] | None = None,
 ) -> Iterator[RawBatch]:
-    """Rows of one file, every cell as text, empty ones null; first a batch that has none.
+    """Rows of one file, cells as text, empty ones null; first a batch that has none.
 
     Args:
         files: The source.
@@ -54,6 +56,7 @@ def read_csv(
         delimiter: What stands between cells.
         names: Columns to keep; None keeps all.
         part: Lines to read; rows are numbered from 1 there, too.
+        types: Numeric types of columns, which batches may have in place of text.
 
     Raises:
         DataError: The file cannot be read, or the names of its columns are refused.
@@ -67,7 +70,8 @@ def read_csv(
     yield RawBatch(with_origin({}, file.name, NO_ROWS), available)
     chosen = [name for name in available if names is None or name in names]
     ending = "\n" + delimiter.join([SENTINEL] * len(available))
-    records = _Records(file, available, chosen)
+    parser = BlockParser(available, chosen, delimiter, types or {})
+    records = _Records(file, available, chosen, parser)
     if part is None:
         with files.unpacked(file) as stream:
             text = Utf8Stream(stream, file.name, ending)
@@ -81,18 +85,34 @@ def read_csv(
 class _Records:
     """One pass over the records of a file."""
 
-    def __init__(self, file: SourceFile, available: tuple[str, ...], chosen: list[str]) -> None:
+    def __init__(
+        self,
+        file: SourceFile,
+        available: tuple[str, ...],
+        chosen: list[str],
+        parser: BlockParser,
+    ) -> None:
         self._file = file
         self._available = available
         self._chosen = chosen
+        self._parser = parser
+        self._num_records = 0
+        """Of the blocks that were parsed one by one."""
         self._last = 0
         self._skipped: list[Rejected] = []
         """Records that Arrow skipped, not yet handed on."""
 
     def read(self, text: Utf8Stream, delimiter: str, *, has_header: bool) -> Iterator[RawBatch]:
         """Batches of about one block each."""
+        lines = Lines(text)
+        if not has_header or lines.skip_header():
+            has_header = False
+            for block in lines.blocks():
+                table = self._of_block(block)
+                if table is not None and table.num_rows:
+                    yield self._batch(table, text)
         ahead: pa.Table | None = None
-        for table in self._tables(text, delimiter, has_header=has_header):
+        for table in self._tables(lines, delimiter, has_header=has_header):
             if not table.num_rows:
                 continue
             if ahead is not None:
@@ -105,12 +125,22 @@ class _Records:
         empty = with_origin({}, self._file.name, NO_ROWS)
         yield RawBatch(empty, self._available, tuple(self._skipped))
 
-    def _tables(self, text: Utf8Stream, delimiter: str, *, has_header: bool) -> Iterator[pa.Table]:
+    def _of_block(self, block: bytes) -> pa.Table | None:
+        parsed = self._parser.parsed(block)
+        for number, num_cells in parsed.skipped:
+            self._skip(self._num_records + number, num_cells)
+        self._num_records += len(parsed.skipped) + (parsed.table.num_rows if parsed.table else 0)
+        return parsed.table
+
+    def _skip(self, row: int, num_cells: int) -> None:
+        reason = f"has {num_cells} cells, expected {len(self._available)}"
+        self._skipped.append(Rejected(reason, self._file.name, row))
+
+    def _tables(self, text: Lines, delimiter: str, *, has_header: bool) -> Iterator[pa.Table]:
         first = 1 if has_header else 0  # what Arrow counts before the first row
 
         def set_aside(row: Any) -> str:
-            reason = f"has {row.actual_columns} cells, expected {row.expected_columns}"
-            self._skipped.append(Rejected(reason, self._file.name, row.number - first))
+            self._skip(self._num_records + row.number - first, row.actual_columns)
             return "skip"
 
         # Arrow numbers the rows it skips only when it parses with one thread.
@@ -122,14 +152,7 @@ class _Records:
         parse = pa.csv.ParseOptions(
             delimiter=delimiter, newlines_in_values=True, invalid_row_handler=set_aside
         )
-        convert = pa.csv.ConvertOptions(
-            include_columns=self._chosen,
-            column_types={name: pa.string() for name in self._available},
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-            check_utf8=False,
-        )
+        convert = conversion(self._available, self._chosen, {})
         try:
             yield from map(_table, pa.csv.open_csv(pa.PythonFile(text), read, parse, convert))
         except pa.ArrowInvalid as error:
@@ -138,7 +161,7 @@ class _Records:
                     f"{self._file.name} has a record of more than {BLOCK_BYTES >> 20} MB, perhaps "
                     "behind a quote that is never closed; mend or remove the file."
                 ) from error
-            if "Empty CSV" not in str(error):
+            if EMPTY not in str(error):
                 raise
 
     def _batch(self, table: pa.Table, text: Utf8Stream) -> RawBatch:
@@ -161,6 +184,8 @@ class _Records:
     def _garbled(self, table: pa.Table) -> dict[int, str]:
         found: dict[int, str] = {}
         for name in table.column_names:
+            if not pa.types.is_string(table.schema.field(name).type):
+                continue
             marked = pc.fill_null(pc.match_substring(table[name], MARK), False)
             for place in np.flatnonzero(marked.to_numpy(zero_copy_only=False)):
                 found.setdefault(int(place), f"column {name!r} is not valid UTF-8")

@@ -146,11 +146,13 @@ def values_bytes(table: pa.Table) -> int:
 
 def _gathered(batches: Iterator[pa.Table], run_bytes: int) -> Iterator[pa.Table]:
     held: list[pa.Table] = []
+    num_bytes = 0
     for table in batches:
         held.append(table)
-        if sum(part.nbytes for part in held) >= run_bytes:
+        num_bytes += table.nbytes
+        if num_bytes >= run_bytes:
             yield pa.concat_tables(held)
-            held = []
+            held, num_bytes = [], 0
     if held:
         yield pa.concat_tables(held)
 

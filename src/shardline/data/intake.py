@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 
@@ -76,9 +77,28 @@ class Intake:
         if self.image is not None:
             return read_images(files, self.image, label=self.label)
         tables = read_tables(
-            files, self.source, self.required, everything=self.everything, part=unit.part
+            files,
+            self.source,
+            self.required,
+            everything=self.everything,
+            part=unit.part,
+            types=self.number_types,
         )
         return tables if self.labelled is None else self.labelled.joined(tables)
+
+    @property
+    def number_types(self) -> dict[str, Any]:
+        """Types of the columns whose text nobody looks at: numbers that no rule touches."""
+        if self.sample < 1:  # whose hashes are those of the text
+            return {}
+        return {
+            column.name: column.arrow_type
+            for column, role in self.layout.roles
+            if role in ("feature", "label")
+            and column.name not in self.treatments
+            and not column.shape
+            and ("int" in column.dtype or column.dtype in ("float32", "float64"))
+        }
 
 
 @dataclass(frozen=True)
@@ -89,6 +109,8 @@ class Taken:
     """Where its rows are parked; rows are numbered from 1 in each part of a file."""
     num_bytes: int
     """Size of that file."""
+    table_bytes: int
+    """Size of the rows in memory."""
     num_rows: int
     """Parked ones."""
     num_rejected: int
@@ -131,6 +153,7 @@ def take_in(intake: Intake, named: tuple[str, Unit]) -> Taken:
     return Taken(
         piece=piece,
         num_bytes=num_bytes,
+        table_bytes=reading.table_bytes,
         num_rows=reading.num_rows,
         num_rejected=len(rejected),
         rejected=rejected,
@@ -149,6 +172,7 @@ class _Reading:
         self.survey = Survey(typed=intake.source.format != "csv")
         self.rejected: list[Rejected] = []
         self.num_rows = 0
+        self.table_bytes = 0
         self.num_sampled_out = 0
         self.touched = Touched()
         self.named: set[str] = set()
@@ -165,6 +189,7 @@ class _Reading:
             table = self._typed(batch)
             if table is not None:
                 self.num_rows += table.num_rows
+                self.table_bytes += table.nbytes
                 yield table
 
     def _typed(self, batch: RawBatch) -> pa.Table | None:

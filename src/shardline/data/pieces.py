@@ -54,6 +54,7 @@ class PieceRecord(_Document):
     """One unit after the first pass, all but its rows."""
 
     num_bytes: int
+    table_bytes: int
     num_rows: int
     rejected: list[tuple[str, str, int, str | None]]
     fits: bool
@@ -128,7 +129,7 @@ class Pieces:
     def keep_surveys(self, taken: Iterable[Taken]) -> None:
         """Record what is known of units that were taken for something else, without their rows."""
         for each in taken:
-            self.keep(replace(each, fits=False, num_rows=0, num_bytes=0))
+            self.keep(replace(each, fits=False, num_rows=0, num_bytes=0, table_bytes=0))
             self.scratch.delete(each.piece)
 
     def commit(self, files: SourceFiles, contents: Mapping[str, Content]) -> None:
@@ -176,6 +177,7 @@ def _record_name(piece: str) -> str:
 def _record(taken: Taken) -> PieceRecord:
     return PieceRecord(
         num_bytes=taken.num_bytes,
+        table_bytes=taken.table_bytes,
         num_rows=taken.num_rows,
         rejected=[(r.reason, r.file, r.row, r.rule) for r in taken.rejected],
         fits=taken.fits,
@@ -201,6 +203,7 @@ def _taken(name: str, record: PieceRecord) -> Taken:
     return Taken(
         piece=name,
         num_bytes=record.num_bytes,
+        table_bytes=record.table_bytes,
         num_rows=record.num_rows,
         num_rejected=len(record.rejected),
         rejected=tuple(Rejected(*each) for each in record.rejected),

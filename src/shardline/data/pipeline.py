@@ -93,8 +93,11 @@ class Pipeline:
         self._kept = pieces
         self._parked = pieces.scratch if pieces else self._scratch
 
-    def rows(self) -> Rows:
+    def rows(self, size: ShardSize) -> Rows:
         """Read, type and deal all rows.
+
+        Args:
+            size: Of the shards that will be written; a task holds about two of them.
 
         Raises:
             DataError: The source cannot become a dataset.
@@ -115,7 +118,8 @@ class Pipeline:
         division = Divider(
             self._data, typed.layout, pieces, scratch=self._parked, quarantine=quarantine
         ).division()
-        dealt = list(self._dealt(division, pieces))
+        num_bytes = sum(each.table_bytes for each in typed.taken)
+        dealt = list(self._dealt(division, pieces, place_bits(num_bytes, size)))
         touched = Touched()
         for before in typed.taken:
             touched.update(before.touched)
@@ -157,6 +161,7 @@ class Pipeline:
             store=store,
             folder=folder,
             rows_per_group=size.rows_per_group(row_bytes),
+            basic_statistics=self._data.statistics == "basic",
         )
         splits: dict[SplitName, Split] = {}
         sketches: dict[SplitName, TableSketch] = {}
@@ -177,14 +182,10 @@ class Pipeline:
             quarantine.check_none()
         quarantine.check_share(rows_read=num_read, max_share=self._data.max_quarantined)
 
-    def _dealt(self, division: Division, pieces: list[Piece]) -> Iterator[Dealt]:
-        num_rows = sum(piece.num_rows for piece in pieces)
-        row_bytes = sum(column.num_bytes for column, _ in division.layout.roles)
-        # Images are packed: their files say less of their size than their shape does.
-        num_bytes = max(self._origin.num_bytes, num_rows * row_bytes)
+    def _dealt(self, division: Division, pieces: list[Piece], bits: int) -> Iterator[Dealt]:
         dealing = Dealing(
             division=replace(division, sides={}),
-            place_bits=place_bits(num_bytes),
+            place_bits=bits,
             parked=self._parked,
             scratch=self._scratch,
         )
@@ -200,9 +201,9 @@ class Pipeline:
         return self._data.split.names if self._data.split else ("train",)
 
 
-def place_bits(num_bytes: int) -> int:
+def place_bits(num_bytes: int, size: ShardSize) -> int:
     """By how many leading bits of its rows' places so much data is cut."""
-    shards = max(1, num_bytes // ShardSize().target_bytes)
+    shards = max(1, num_bytes // size.target_bytes)
     return min(MAX_PLACE_BITS, max(4, (BATCHES_PER_SHARD * shards).bit_length()))
 
 

@@ -100,11 +100,13 @@ def prepare_dataset(
             pipeline = Pipeline(
                 origin, spec.data, folder=where, progress=progress, pieces=pieces, scratch=shared
             )
-            rows = pipeline.rows()
+            rows = pipeline.rows(size)
             splits, sketches = pipeline.written(rows, store=store, folder=folder, size=size)
         for key, data in rows.quarantine.parts():
             store.write(f"{folder}/{key}", data)
-    record = _write_statistics(sketches, rows.schema.label, store, folder)
+    record = None
+    if spec.data.statistics == "full":
+        record = _write_statistics(sketches, rows.schema.label, store, folder)
     described = {
         "created_unix_s": clock(),
         "statistics": column_statistics(sketches["train"], [c.name for c in rows.schema.features]),

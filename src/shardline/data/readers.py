@@ -1,6 +1,7 @@
 """Raw files to Arrow tables: one reader per format, each row with its place of origin."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from shardline.data.cleaning.raw_rows import cast_in_parts
 from shardline.data.columnar import GroupRange, read_arrow, read_parquet
@@ -56,6 +57,7 @@ def read_tables(
     *,
     everything: bool = False,
     part: ByteRange | GroupRange | None = None,
+    types: Mapping[str, Any] | None = None,
 ) -> Iterator[RawBatch]:
     """Rows of tables, file by file, at least one batch for each header.
 
@@ -65,6 +67,7 @@ def read_tables(
         required: Columns that files must have; JSON lines may leave fields out.
         everything: Read every other column too.
         part: What to read of the one file there is; its rows are numbered from 1.
+        types: Numeric types that columns of text may have at once, where all values allow it.
 
     Raises:
         DataError: A file cannot be read or lacks a required column.
@@ -75,7 +78,7 @@ def read_tables(
         if source.format == "json":
             yield from read_json_lines(files, file, names)
             continue
-        for batch in _columned(files, file, source, names, part):
+        for batch in _columned(files, file, source, names, part, types):
             if isinstance(source, CsvSource | LabelsTable):
                 _check_delimiter(file, source, batch.available, needed)
             require_columns(batch.available, needed, file.name)
@@ -88,6 +91,7 @@ def _columned(
     source: Source | LabelsTable,
     names: list[str] | None,
     part: ByteRange | GroupRange | None,
+    types: Mapping[str, Any] | None,
 ) -> Iterator[RawBatch]:
     if source.format == "parquet":
         return read_parquet(files, file, names, part if isinstance(part, GroupRange) else None)
@@ -95,7 +99,7 @@ def _columned(
         return read_arrow(files, file, names)
     if isinstance(source, CsvSource | LabelsTable):
         lines = part if isinstance(part, ByteRange) else None
-        return read_csv(files, file, delimiter_of(file, source.delimiter), names, lines)
+        return read_csv(files, file, delimiter_of(file, source.delimiter), names, lines, types)
     raise DataError(f"{files.uri} holds {source.format}, which are no tables; see `format`.")
 
 

@@ -142,8 +142,10 @@ def _text_words(values: pa.Array) -> UInt64s:
     offsets = np.frombuffer(offset_buffer, np.int64)[values.offset :][: len(values)]
     begin = int(offsets[0]) if len(offsets) else 0
     end = int(offsets[-1] + lengths[-1]) if len(offsets) else 0
-    padded = bytes(data[begin:end] if data is not None else b"") + bytes(WORD_BYTES)
-    at_every_byte = np.ndarray((len(padded) - WORD_BYTES + 1,), "<u8", padded, 0, (1,))
+    padded = np.zeros(end - begin + WORD_BYTES, np.uint8)
+    if data is not None:
+        padded[: end - begin] = np.frombuffer(data, np.uint8)[begin:end]
+    at_every_byte = np.ndarray((len(padded) - WORD_BYTES + 1,), "<u8", padded.data, 0, (1,))
     hashes = np.full(len(lengths), _NULL, np.uint64)
     _absorb(hashes, lengths.astype(np.uint64))
     short = np.flatnonzero(lengths <= MAX_WORDS * WORD_BYTES)
@@ -160,7 +162,7 @@ def _text_words(values: pa.Array) -> UInt64s:
         hashes[short] = mixed
     for place in np.flatnonzero(lengths > MAX_WORDS * WORD_BYTES):
         start = int(offsets[place]) - begin
-        hashes[place] = _digest(padded[start : start + int(lengths[place])])
+        hashes[place] = _digest(padded[start : start + int(lengths[place])].tobytes())
     return hashes
 
 

@@ -78,6 +78,8 @@ class ShardWriting:
     folder: str
     """Key prefix of the dataset version."""
     rows_per_group: int
+    basic_statistics: bool = False
+    """Whether what models need is all that is found out about the rows."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def write_shard(writing: ShardWriting, plan: ShardPlan) -> WrittenShard:
     chosen = order[plan.skip : plan.skip + plan.num_rows]
     table = table.drop_columns([PLACE_COLUMN]).take(pa.array(chosen))
     table = with_label_indices(table, writing.schema)
-    sketch = _empty_sketch(writing.schema, plan)
+    sketch = _empty_sketch(writing, plan)
     sketch.add(table, first_row=plan.first_row)
     encoded = encode_shard(table, key=plan.key, rows_per_group=writing.rows_per_group)
     writing.store.write(f"{writing.folder}/{plan.key}", encoded.data)
@@ -194,11 +196,13 @@ def with_label_indices(table: pa.Table, schema: Schema) -> pa.Table:
     return table.set_column(place, pa.field(label.name, label.arrow_type, nullable=False), numbers)
 
 
-def _empty_sketch(schema: Schema, plan: ShardPlan) -> TableSketch:
-    of_train = plan.key.startswith("train/")
-    columns = (*schema.features, schema.label) if of_train else (schema.label,)
+def _empty_sketch(writing: ShardWriting, plan: ShardPlan) -> TableSketch:
+    label, of_train = writing.schema.label, plan.key.startswith("train/")
+    columns = (*writing.schema.features, label) if of_train else (label,)
     fields = [(column.name, column.stored_type) for column in columns]
-    return TableSketch(pa.schema(fields), expected_rows=plan.split_rows)
+    return TableSketch(
+        pa.schema(fields), expected_rows=plan.split_rows, basic=writing.basic_statistics
+    )
 
 
 def _batches(

@@ -173,7 +173,7 @@ class Content:
 
     sha256: str
     has_quotes: bool
-    """Whether there is a double quote in it."""
+    """Whether there is a double quote in it, behind a header whose own ones are closed."""
 
 
 def read_contents(
@@ -204,14 +204,21 @@ def fingerprint(contents: Mapping[str, Content]) -> str:
 def _content(source: SourceFiles, file: SourceFile) -> Content:
     if file.size <= WHOLE_READ_BYTES:
         data = source.read(file)
-        return Content(hashlib.sha256(data).hexdigest(), b'"' in data)
+        return Content(hashlib.sha256(data).hexdigest(), _has_quotes(data, is_first=True))
     digest = hashlib.sha256()
-    has_quotes = False
+    has_quotes = has_begun = False
     with source.opened(file) as stream:
         while chunk := stream.read(STREAM_BYTES):
+            has_quotes = has_quotes or _has_quotes(chunk, is_first=not has_begun)
             digest.update(chunk)
-            has_quotes = has_quotes or b'"' in chunk
+            has_begun = True
     return Content(digest.hexdigest(), has_quotes)
+
+
+def _has_quotes(chunk: bytes, *, is_first: bool) -> bool:
+    """Whether a record of these may go on behind a line break."""
+    header = chunk.find(b"\n") + 1 if is_first else 0
+    return chunk.find(b'"', header) >= 0 or chunk.count(b'"', 0, header) % 2 == 1
 
 
 def _split_glob(uri: str) -> tuple[str, str | None]:

@@ -125,7 +125,9 @@ class Survey:
         evidence.nulls += raw.null_count
         if not present:
             return
-        if not is_text(raw.type) or self.typed:
+        if not self.typed and _is_number(raw.type):
+            evidence.kinds[_NUMBERS[pa.types.is_floating(raw.type)], ()] += present
+        elif not is_text(raw.type) or self.typed:
             evidence.kinds[_kind_of(raw.combine_chunks())] += present
         elif cast is not None and cast.null_count == raw.null_count and _is_plain_number(cast):
             evidence.kinds[_NUMBERS[pa.types.is_floating(cast.type)], ()] += present
@@ -163,10 +165,14 @@ def _widest(numbers: list[str]) -> str:
 
 def _is_plain_number(cast: pa.Array) -> bool:
     """Whether all values are numbers that their text, looked at, would be taken for."""
-    if not (pa.types.is_integer(cast.type) or pa.types.is_floating(cast.type)):
+    if not _is_number(cast.type):
         return False
     ends = pc.min_max(cast)
     return bool(ends["min"].as_py() > -MAX_PLAIN and ends["max"].as_py() < MAX_PLAIN)
+
+
+def _is_number(arrow_type: Any) -> bool:
+    return bool(pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type))
 
 
 def _text_kinds(values: pa.Array, present: int) -> Counter[Kind]:

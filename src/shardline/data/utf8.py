@@ -72,7 +72,8 @@ class Utf8Stream(io.RawIOBase):
             if chunk.startswith(_WIDE):
                 raise DataError(f"{self._name} is UTF-16 text, expected UTF-8; convert it.")
             chunk = chunk.removeprefix(codecs.BOM_UTF8)
-        self._is_odd ^= bool(chunk.count(b'"') % 2)
+        if b'"' in chunk:  # found, or not, ten times as fast as counted
+            self._is_odd ^= bool(chunk.count(b'"') % 2)
         return chunk if not self._pending and chunk.isascii() else self._decoded(chunk)
 
     def _decoded(self, chunk: bytes, *, final: bool = False) -> bytes:

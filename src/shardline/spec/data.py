@@ -201,6 +201,9 @@ class DataSpec(Section):
     """What follows when a row cannot be used: it is set aside, or it ends `prepare`."""
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Share of rows that may be quarantined before `prepare` refuses the source."""
+    statistics: Literal["full", "basic"] = "full"
+    """What is found out about the dataset: `basic` is what models need (counts, nulls, means,
+    variances, ends, vocabularies), `full` adds all that `shardline datasets NAME` shows."""
     reuse: bool = True
     """Keep the typed rows of a folder's files in the store, so that a later version reads only the
     files that were added."""

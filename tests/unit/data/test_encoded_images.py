@@ -131,9 +131,7 @@ def test_prepare_takes_images_that_a_table_names(tmp_path):
     kept = shard.read().to_pydict()
     assert all(by_name[n] == data for n, data in zip(kept["file"], kept["image"], strict=True))
     (first, *_) = quarantined(spec, result)
-    assert first["reason"] == (
-        "feature 'image' does not decode (it is no image that Pillow knows)"
-    )
+    assert first["reason"] == ("feature 'image' does not decode (it is no image that Pillow knows)")
 
 
 def test_prepare_takes_bytes_beside_their_path(tmp_path):

@@ -9,6 +9,7 @@ from tests.unit.data.preparing import manifest_of, prepare, rows_of
 
 from shardline.data.shards import ShardSize
 from shardline.data.statistics.document import STATISTICS_KEY, load_statistics
+from shardline.errors import NotFoundError
 from shardline.store import Store
 
 SMALL = ShardSize(target_bytes=4000, group_bytes=1000)
@@ -84,3 +85,19 @@ def test_prepare_statistics_are_of_cleaned_values(tmp_path):
     spec, result = prepared(tmp_path, [rows], cleaning=cleaning, split=None)
     found = written(spec, result).column("x")
     assert (found.nulls, found.values.max, found.values.mean) == (0, 10, 4.5)
+
+
+def test_prepare_basic_statistics_are_what_models_need(tmp_path):
+    rows = raw_rows(300)
+    full, basic = (
+        prepared(tmp_path / level, [rows], size=SMALL, statistics=level)
+        for level in ("full", "basic")
+    )
+    assert full[1].version != basic[1].version
+    whole, few = manifest_of(*full), manifest_of(*basic)
+    assert few.statistics == whole.statistics
+    assert few.statistics["town"].vocabulary == ("Bergen", "Oslo", "Voss")
+    assert few.splits == whole.splits
+    assert few.statistics_file is None
+    with pytest.raises(NotFoundError, match="has no statistics"):
+        written(*basic)

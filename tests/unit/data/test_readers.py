@@ -10,7 +10,7 @@ from tests.raw_sources import (
     write_parquet,
 )
 
-from shardline.data import csv_rows, json_lines
+from shardline.data import csv_blocks, csv_rows, json_lines
 from shardline.data.readers import read_rows, read_tables
 from shardline.data.rows import ORIGIN_ROW
 from shardline.data.schema import Column, Label, Schema
@@ -91,6 +91,7 @@ def test_read_contents_streamed_equal_whole(tree, monkeypatch):
 
 def test_csv_row_numbers_are_right_across_blocks_and_skipped_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(csv_rows, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(csv_blocks, "LINES_BYTES", 64)
     lines = table_csv(200).splitlines()
     for number in (1, 50, 51, 120, 200):
         lines[number] += ",surplus"

@@ -16,6 +16,7 @@ from shardline.data.pipeline import place_bits
 from shardline.data.readers import read_tables
 from shardline.data.reading import column_to_numpy
 from shardline.data.rows import ORIGIN_ROW
+from shardline.data.shards import ShardSize
 from shardline.data.sources import SourceFile, SourceFiles, list_source
 from shardline.data.units import plan_units
 from shardline.errors import DataError
@@ -132,17 +133,18 @@ def test_prepare_images_with_labels_joins_rows_and_images(labelled):
 def test_prepare_images_with_labels_cuts_runs_by_the_size_of_the_images(labelled, monkeypatch):
     sizes = []
 
-    def noted(num_bytes):
+    def noted(num_bytes, size):
         sizes.append(num_bytes)
-        return place_bits(num_bytes)
+        return place_bits(num_bytes, size)
 
     monkeypatch.setattr(pipeline, "place_bits", noted)
     write_images(labelled / "raw", per_class=3, classes=("a", "b"), shape=(64, 64))
     prepare(labelled_spec(labelled))
     packed = sum(file.stat().st_size for file in (labelled / "raw").rglob("*.png"))
     assert packed < 5 * 64 * 64 < sizes[0]
-    assert (place_bits(0), place_bits(64 << 30), place_bits(1 << 50)) == (4, 12, 12)
-    assert place_bits(640 << 20) == 7
+    sizes = (0, 640 << 20, 64 << 30, 1 << 50)
+    assert [place_bits(each, ShardSize()) for each in sizes] == [4, 7, 12, 12]
+    assert place_bits(640 << 20, ShardSize(target_bytes=32 << 20)) == 8
 
 
 def test_prepare_images_with_labels_bad_ones_keep_their_row_numbers(labelled):
@@ -299,6 +301,42 @@ def test_csv_file_with_quotes_is_one_part(tmp_path):
     spec = spec_for(tmp_path, "csv", "raw.csv")
     origin = find_origin(spec.data, base=tmp_path, folder=tmp_path)
     assert [unit.part for unit in origin.units(unit_bytes=40)] == [None]
+
+
+def test_csv_file_with_a_quoted_header_has_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr("shardline.data.origin.UNIT_BYTES", 200)
+    header, _, rows = table_csv(100).partition("\n")
+    quoted = ",".join(f'"{name}"' for name in header.split(","))
+    write_csv(tmp_path / "raw.csv", f"{quoted}\n{rows}")
+    spec = spec_for(tmp_path, "csv", "raw.csv")
+    origin = find_origin(spec.data, base=tmp_path, folder=tmp_path)
+    assert len(origin.units(unit_bytes=200)) > 5
+    result = prepare(spec)
+    assert (result.rows_kept, result.rows_quarantined) == (100, 0)
+    assert sorted(rows_of(spec, result)["n"].to_pylist()) == list(range(100))
+
+
+@pytest.mark.parametrize("header", ['n,"y\nz"\n', '"n,y\n'])
+def test_csv_file_whose_header_goes_on_behind_a_line_break_is_one_part(tmp_path, header):
+    write_csv(tmp_path / "raw.csv", header + "4,5\n" * 50)
+    origin = find_origin(spec_for(tmp_path, "csv", "raw.csv").data, base=tmp_path, folder=tmp_path)
+    assert [unit.part for unit in origin.units(unit_bytes=40)] == [None]
+
+
+def test_prepare_hundreds_of_tiny_files_reads_each_row_once(tmp_path):
+    for number in range(400):
+        write_csv(tmp_path / f"raw/{number:04d}.csv", table_csv(3, first=3 * number))
+    write_csv(tmp_path / "raw/0007-empty.csv", "")
+    write_csv(tmp_path / "raw/0009-header.csv", table_csv(0))
+    write_csv(tmp_path / "raw/0200-ragged.csv", table_csv(1, first=5000) + "r,1\n")
+    spec = spec_for(tmp_path, "csv", "raw", keep=["id"])
+    result = prepare(spec)
+    assert (result.rows_read, result.rows_kept) == (1202, 1201)
+    expected = [*range(1200), 5000]
+    assert sorted(rows_of(spec, result)["n"].to_pylist()) == expected
+    (record,) = quarantined(spec, result)
+    assert (record["file"], record["row"]) == ("0200-ragged.csv", 2)
+    assert manifest_of(spec, result).source.num_files == 403
 
 
 def test_parquet_parts_hold_every_row_group_once(tmp_path):

@@ -43,10 +43,16 @@ SERIES: dict[Kind, tuple[str, ...]] = {
 
 
 class ColumnSketch:
-    """Count, moments, different and frequent values of one column."""
+    """Count, moments, different and frequent values of one column.
 
-    def __init__(self, arrow_type: Any) -> None:
+    Args:
+        arrow_type: Of the column.
+        counts_values: Whether to count different values, and frequent numbers.
+    """
+
+    def __init__(self, arrow_type: Any, *, counts_values: bool = True) -> None:
         self.kind = kind_of(arrow_type)
+        self._counts_values = counts_values
         self.rows = 0
         """Rows with a value."""
         self.nulls = 0
@@ -119,6 +125,8 @@ class ColumnSketch:
     def _add_numbers(self, values: Any) -> None:
         finite = self._finite(numbers_of(values))
         self.moments.add(finite)
+        if not self._counts_values:
+            return
         counted = self.numbers.values
         self.numbers.add(finite)
         if not self.numbers.complete:
@@ -133,7 +141,8 @@ class ColumnSketch:
         counts = np.bincount(indices, minlength=len(found.dictionary))
         present = counts > 0
         self.texts.add(found.dictionary, counts)
-        self.distinct.add(text_hashes(found.dictionary)[present])
+        if self._counts_values:
+            self.distinct.add(text_hashes(found.dictionary)[present])
         self.lengths.add_counted(text_lengths(found.dictionary)[present], counts[present])
 
     def _add_elements(self, values: Any) -> None:

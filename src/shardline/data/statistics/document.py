@@ -165,7 +165,7 @@ def load_statistics(store: Store, manifest: DatasetManifest) -> DatasetStatistic
     if record is None:
         raise NotFoundError(
             f"dataset {manifest.name!r} version {manifest.version} has no statistics; "
-            "prepare it again with this release."
+            "prepare it again with this release, and with data.statistics full."
         )
     data = read_verified(store, f"{manifest.folder}/{record.key}", sha256=record.sha256)
     return DatasetStatistics.model_validate_json(data)

@@ -31,16 +31,25 @@ class TableSketch:
         capacity: Most rows of the sample; by default what 16 MiB hold, at most 65,536.
         expected_rows: Rows of all sketches that this one will be merged with; known, they make the
             sample cheap. If there are fewer in the end, the sample is smaller.
+        basic: Only find out what `column_statistics` says: no sample, no counts of numbers.
 
     Raises:
         TypeError: A column's type has no statistics.
     """
 
     def __init__(
-        self, schema: pa.Schema, *, capacity: int | None = None, expected_rows: int = 0
+        self,
+        schema: pa.Schema,
+        *,
+        capacity: int | None = None,
+        expected_rows: int = 0,
+        basic: bool = False,
     ) -> None:
         self.schema = schema
-        self.columns = {field.name: ColumnSketch(field.type) for field in schema}
+        self.columns = {
+            field.name: ColumnSketch(field.type, counts_values=not basic) for field in schema
+        }
+        self._basic = basic
         width = sum(len(SERIES[column.kind]) for column in self.columns.values())
         capacity = capacity or capacity_for(width)
         self.sample = RowSample(capacity, limit_for(capacity, expected_rows))
@@ -112,6 +121,10 @@ class TableSketch:
 
     def _add_piece(self, table: pa.Table, first_row: int) -> None:
         self.num_rows += table.num_rows
+        if self._basic:
+            for name, column in self.columns.items():
+                column.add(filled(table[name]))
+            return
         hashes = row_hashes(first_row, table.num_rows)
         rows = self.sample.wanted(hashes)
         all_wanted = len(rows) == table.num_rows
