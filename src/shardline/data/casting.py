@@ -12,16 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shardline.data.number_text import is_finite, number_text, parsed
+from shardline.data.elements import cast_elements, dtype_of, is_list, mask_of, plain
 from shardline.data.padding import Padding, kept_elements, laid_out
-from shardline.data.partial_cast import cast_where_possible
-from shardline.data.schema import Column, scalar_arrow_type
+from shardline.data.schema import Column
 from shardline.data.timestamps import (
     EXPECTED,
-    MOMENT,
     is_moment,
-    moments_of_texts,
-    moments_of_times,
 )
 from shardline.errors import DataError
 from shardline.spec.data import DType
@@ -60,77 +56,8 @@ def cast_column(raw: pa.ChunkedArray | pa.Array, column: Column, *, role: str) -
         cast = cast_elements(values, column.dtype)
     except pa.ArrowNotImplementedError as error:
         raise _unsupported(title, values.type, column) from error
-    bad = np.flatnonzero(_mask(pc.is_null(cast))) if cast.null_count else ()
+    bad = np.flatnonzero(mask_of(pc.is_null(cast))) if cast.null_count else ()
     return CastColumn(cast, {int(i): f"{title} {_found(values[i], column.dtype)}" for i in bad})
-
-
-def cast_elements(values: pa.Array, dtype: DType) -> pa.Array:
-    """Values in Arrow's type for `dtype`, null where they are null, do not fit or are not finite.
-
-    Raises:
-        pa.ArrowNotImplementedError: There is no cast between the types.
-    """
-    if _is_sound(values, dtype):
-        return values
-    _refuse_meaningless(values.type, dtype)
-    if dtype == "timestamp":
-        return _moments(values)
-    if pa.types.is_float16(values.type):
-        values = values.cast(pa.float32())  # Arrow 26 casts halves to integers by their bits
-    if dtype == "string":
-        return cast_where_possible(values, pa.string())
-    return _cast_to_numbers(values, dtype)
-
-
-def _cast_to_numbers(values: pa.Array, dtype: DType) -> pa.Array:
-    if pa.types.is_decimal(values.type) and dtype in ("bool", "float16"):
-        values = values.cast(pa.float64())  # Arrow 26 has no such cast of decimals
-    if is_text(values.type):
-        cast = parsed(values, dtype)
-        if cast is not None:
-            return cast
-        values = number_text(values, dtype)
-    elif dtype == "bool" and not pa.types.is_boolean(values.type):
-        values = pc.if_else(pc.is_in(values, pa.array([0, 1], values.type)), values, None)
-    elif "int" in dtype and pa.types.is_floating(values.type):
-        values = pc.if_else(pc.equal(values, pc.trunc(values)), values, None)
-    if not dtype.startswith("float"):
-        return cast_where_possible(values, scalar_arrow_type(dtype))
-    return _cast_to_float(values, dtype)
-
-
-def dtype_of(arrow_type: Any) -> DType | None:
-    """The dtype that holds an Arrow element type, None if there is none."""
-    if pa.types.is_dictionary(arrow_type):
-        return dtype_of(arrow_type.value_type)
-    if is_text(arrow_type) or pa.types.is_string_view(arrow_type):
-        return "string"
-    if pa.types.is_boolean(arrow_type):
-        return "bool"
-    if pa.types.is_decimal(arrow_type):
-        return "float64"
-    if is_moment(arrow_type):
-        return "timestamp"
-    if pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type):
-        name: DType = str(np.dtype(arrow_type.to_pandas_dtype()))  # type: ignore[assignment]
-        return name
-    return None
-
-
-def is_text(arrow_type: Any) -> bool:
-    """Whether values are text, or fixed-shape tensors of text."""
-    if isinstance(arrow_type, pa.FixedShapeTensorType):
-        return is_text(arrow_type.value_type)
-    return bool(pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type))
-
-
-def is_list(arrow_type: Any) -> bool:
-    """Whether one value holds several elements."""
-    return bool(
-        pa.types.is_list(arrow_type)
-        or pa.types.is_large_list(arrow_type)
-        or pa.types.is_fixed_size_list(arrow_type)
-    )
 
 
 def column_of(arrow_type: Any, name: str) -> Column:
@@ -147,76 +74,12 @@ def tensor_array(flat: pa.Array, column: Column) -> pa.Array:
     return pa.ExtensionArray.from_storage(column.arrow_type, storage)
 
 
-def plain(raw: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """The same values in one array without dictionaries, runs or views, nulls at their places."""
-    values = raw
-    if isinstance(raw, pa.ChunkedArray):
-        # A single chunk is taken as it is: joining would copy it.
-        values = raw.chunk(0) if raw.num_chunks == 1 else raw.combine_chunks()
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
-    elif pa.types.is_run_end_encoded(values.type):
-        values = pc.run_end_decode(values)
-    if pa.types.is_string_view(values.type):
-        return values.cast(pa.string())
-    return values.cast(pa.binary()) if pa.types.is_binary_view(values.type) else values
-
-
-def _refuse_meaningless(arrow_type: Any, dtype: DType) -> None:
-    """Stop casts that Arrow would do, or fail at, value by value: by ticks, bits or looks."""
-    if dtype == "timestamp":
-        makes_sense = is_moment(arrow_type) or is_text(arrow_type) or pa.types.is_null(arrow_type)
-    else:
-        has_none = pa.types.is_temporal(arrow_type) or _is_bytes(arrow_type)
-        makes_sense = not pa.types.is_nested(arrow_type) and (dtype == "string" or not has_none)
-    if not makes_sense:
-        raise pa.ArrowNotImplementedError(f"no cast from {arrow_type} to {dtype}")
-
-
-def _is_bytes(arrow_type: Any) -> bool:
-    return bool(
-        pa.types.is_binary(arrow_type)
-        or pa.types.is_large_binary(arrow_type)
-        or pa.types.is_fixed_size_binary(arrow_type)
-    )
-
-
-def _moments(values: pa.Array) -> pa.Array:
-    if is_text(values.type):
-        return moments_of_texts(values)
-    return moments_of_times(values) if is_moment(values.type) else values.cast(MOMENT)
-
-
-def _is_sound(values: pa.Array, dtype: DType) -> bool:
-    """Whether values are what they shall become."""
-    if values.type != scalar_arrow_type(dtype):
-        return False
-    return not pa.types.is_floating(values.type) or is_finite(values)
-
-
-def _cast_to_float(values: pa.Array, dtype: DType) -> pa.Array:
-    target = scalar_arrow_type(dtype)
-    if pa.types.is_boolean(values.type):
-        values = values.cast(pa.uint8())
-    cast = cast_where_possible(values, target)
-    present = ~_mask(pc.is_null(cast))
-    numbers = cast.to_numpy(zero_copy_only=False)
-    sound = present & np.isfinite(numbers)
-    if dtype == "float16" and pa.types.is_integer(values.type):
-        # For the other widths Arrow itself refuses whole numbers that would be rounded.
-        exact = cast_where_possible(cast.cast(pa.float64()), pa.int64())
-        sound &= _mask(pc.equal(exact, cast_where_possible(values, pa.int64())))
-    if sound.all():
-        return cast
-    return pc.if_else(pa.array(sound), cast, pa.nulls(len(cast), target))
-
-
 def _cast_tensor(values: pa.Array, column: Column, title: str) -> CastColumn:
     if isinstance(values.type, pa.FixedShapeTensorType):
         if list(values.type.permutation or ()) != sorted(values.type.permutation or ()):
             raise _unsupported(title, values.type, column)
         declared = tuple(values.type.shape) == column.shape
-        fits = np.full(len(values), declared) & ~_mask(pc.is_null(values))
+        fits = np.full(len(values), declared) & ~mask_of(pc.is_null(values))
         lists = values.storage
     elif is_list(values.type):
         fits, lists = _fitting(values, column.shape), values
@@ -226,7 +89,7 @@ def _cast_tensor(values: pa.Array, column: Column, title: str) -> CastColumn:
         raise _unsupported(title, values.type, column)
     flat = cast_elements(_flattened(lists.filter(pa.array(fits))), column.dtype)
     size = int(np.prod(column.shape))
-    unsound = _mask(pc.is_null(flat)).reshape(-1, size).any(axis=1)
+    unsound = mask_of(pc.is_null(flat)).reshape(-1, size).any(axis=1)
     faults = {int(i): f"{title} {_found_list(values[i], column)}" for i in np.flatnonzero(~fits)}
     for i in np.flatnonzero(fits)[unsound]:
         faults[int(i)] = _bad_element(title, column.dtype)
@@ -256,7 +119,7 @@ def _cast_lists(values: pa.Array, column: Column, padding: Padding, title: str) 
         lengths = np.minimum(lengths, size)
     cast = cast_elements(flat, column.dtype)
     owners = np.flatnonzero(fits)[np.repeat(np.arange(len(lengths)), lengths)]
-    for row in np.unique(owners[_mask(pc.is_null(cast))]):
+    for row in np.unique(owners[mask_of(pc.is_null(cast))]):
         faults[int(row)] = _bad_element(title, column.dtype)
     elements = pc.fill_null(cast, pa.scalar(0, cast.type)).to_numpy(zero_copy_only=False)
     rows = laid_out(elements, lengths, size=size, value=padding.value)
@@ -288,11 +151,6 @@ def _flattened(values: pa.Array) -> pa.Array:
     while is_list(values.type):
         values = values.flatten()
     return plain(values)
-
-
-def _mask(array: pa.Array) -> "np.ndarray[Any, Any]":
-    mask: np.ndarray[Any, Any] = pc.fill_null(array, False).to_numpy(zero_copy_only=False)
-    return mask
 
 
 def _found(value: Any, dtype: DType) -> str:

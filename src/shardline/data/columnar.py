@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shardline.data.casting import plain
 from shardline.data.column_names import check_names
+from shardline.data.elements import plain
 from shardline.data.rows import RawBatch, with_origin
 from shardline.data.sources import SourceFile, SourceFiles
 

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shardline.data.casting import is_text
 from shardline.data.cleaning.record import Fault, Touched
 from shardline.data.division import Division, Piece
+from shardline.data.elements import is_text
 from shardline.data.encoded_images import is_image
 from shardline.data.quarantine import Rejected
 from shardline.data.row_hash import content_hashes

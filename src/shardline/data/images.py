@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from shardline.data.casting import cast_elements, tensor_array
+from shardline.data.casting import tensor_array
 from shardline.data.decoding import MODES, UndecodableError, loaded, opened
+from shardline.data.elements import cast_elements
 from shardline.data.quarantine import Rejected
 from shardline.data.rows import ORIGIN_FILE, ORIGIN_ROW, RawBatch
 from shardline.data.schema import Column

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from shardline.data.casting import is_list
 from shardline.data.column_names import check_names
+from shardline.data.elements import is_list
 from shardline.data.quarantine import Rejected
 from shardline.data.rows import RawBatch, with_origin
 from shardline.data.sources import SourceFile, SourceFiles

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from shardline.data.casting import is_text
 from shardline.data.dealing import PLACE_COLUMN, Run
+from shardline.data.elements import is_text
 from shardline.data.encoded_images import is_image
 from shardline.data.manifest import Shard
 from shardline.data.schema import Schema

@@ -12,7 +12,8 @@ from typing import Any, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shardline.data.casting import CastColumn, dtype_of, is_list, is_text
+from shardline.data.casting import CastColumn
+from shardline.data.elements import dtype_of, is_list, is_text
 from shardline.data.rows import ORIGIN_FILE, ORIGIN_ROW, RawBatch
 from shardline.data.schema import Column
 from shardline.errors import DataError

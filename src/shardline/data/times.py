@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shardline.data.casting import cast_elements, is_text
+from shardline.data.elements import cast_elements, is_text
 from shardline.data.timestamps import is_moment, moments_of_texts, moments_of_times
 from shardline.errors import DataError
 from shardline.spec.split import SPLITS, LaterSplit, SplitName, ordinal

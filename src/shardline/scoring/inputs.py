@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shardline.data.casting import plain
 from shardline.data.cleaning.raw_rows import cast_in_parts, raw_names
 from shardline.data.columnar import rows_per_batch
+from shardline.data.elements import plain
 from shardline.data.images import PATH_COLUMN
 from shardline.data.manifest import DatasetManifest, Shard
 from shardline.data.readers import read_rows, read_tables

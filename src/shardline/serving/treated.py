@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from shardline.data.casting import cast_elements
 from shardline.data.cleaning.missing import null_numbers
 from shardline.data.cleaning.text import normalised
+from shardline.data.elements import cast_elements
 from shardline.data.schema import Column
 from shardline.data.treatment import Treatment
 from shardline.serving.refusals import MalformedRequestError

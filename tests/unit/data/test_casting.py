@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardline.data.casting import cast_column, cast_elements
+from shardline.data.casting import cast_column
+from shardline.data.elements import cast_elements
 from shardline.data.schema import Column, scalar_arrow_type
 from shardline.errors import DataError
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shardline.data.casting import is_text
+from shardline.data.elements import is_text
 
 
 @dataclass(frozen=True)

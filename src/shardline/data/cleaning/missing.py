@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shardline.data.casting import cast_elements, dtype_of, is_text
 from shardline.data.cleaning.summary import Summary
+from shardline.data.elements import cast_elements, dtype_of, is_text
 from shardline.data.schema import Column
 from shardline.data.timestamps import EXPECTED
 from shardline.errors import DataError

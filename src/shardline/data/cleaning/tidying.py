@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shardline.data.casting import MAX_SHOWN, CastColumn, is_text
+from shardline.data.casting import MAX_SHOWN, CastColumn
 from shardline.data.cleaning.labels import mapped
 from shardline.data.cleaning.missing import nulled
 from shardline.data.cleaning.record import Fault, Step, Touched
 from shardline.data.cleaning.text import normalised
+from shardline.data.elements import is_text
 from shardline.data.treatment import Treatment
 
 
