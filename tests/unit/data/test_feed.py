@@ -70,7 +70,7 @@ def test_feed_of_the_window_form_needs_memory_for_lanes_times_windows(dataset, t
     form = feed.order.window
     assert form.rows == 16  # two row groups
     at_once = feed.steps_at_once * feed.order.rows_per_lane_step
-    assert feed.capacity(form) == 3 * form.rows + at_once + 8
+    assert feed.capacity(form) == 2 * (form.rows + at_once) + 8
     for num_lanes in (2, 4):
         tracemalloc.start()
         buffer = WindowBuffer(feed.groups.layout, num_lanes=num_lanes, capacity=1000)
