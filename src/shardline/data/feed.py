@@ -150,9 +150,7 @@ class _Streaming:
         self._under_way: deque[tuple[Piece, Future[None]]] = deque()
         self._known: dict[int, list[LaneStream]] = {}
 
-    def rows(
-        self, epoch: int, step: int, stop_epoch: int, *, by_column: bool
-    ) -> Iterator[Packed]:
+    def rows(self, epoch: int, step: int, stop_epoch: int, *, by_column: bool) -> Iterator[Packed]:
         """Rows of whole steps, as `Feed.rows` yields them."""
         per_step = self._order.rows_per_lane_step
         pieces = _Ahead(self._pieces(epoch, step, stop_epoch))

@@ -1,6 +1,5 @@
 """The batches of a worker as `tf.data` datasets that `fit` and `evaluate` iterate."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -8,7 +7,7 @@ from math import prod
 from typing import Any
 
 from shardline.artifacts.checkpoint import Cursor
-from shardline.data.batches import open_feed, read_block, sequential_batches, worker_share
+from shardline.data.batches import open_feed, open_validation, read_block
 from shardline.data.feed import Feed
 from shardline.data.manifest import DatasetManifest
 from shardline.data.packing import Layout, Packed
@@ -53,6 +52,7 @@ class TrainStream:
     ) -> None:
         columns = (*columns, dataset.columns.label)
         self._place = store, dataset, (rank, world_size)
+        self._train = train
         self._feed = open_feed(
             store, dataset, "train", columns=columns, train=train, share=(rank, world_size)
         )
@@ -93,6 +93,29 @@ class TrainStream:
 
         return _of_length(self._measured(rows), self.order.steps_per_epoch)
 
+    def validation(self) -> Any | None:
+        """This worker's share of the validation split, every row once; None if the split has none.
+
+        Returns:
+            A `tf.data.Dataset` of (features, label).
+        """
+        store, dataset, share = self._place
+        if dataset.split("validation").rows == 0:
+            return None
+        layout = self._feed.groups.layout
+        found = open_validation(
+            store, dataset, columns=layout.columns, train=self._train, share=share
+        )
+        labelled = partial(_labelled, label=layout.columns[-1].name)
+        stream = packed_batches(
+            lambda: self._noted(found.rows()),
+            layout,
+            found.batch_rows,
+            labelled,
+            last_is_short=True,
+        )
+        return _of_length(stream.prefetch(PREFETCHED_BATCHES), found.num_batches)
+
     @contextmanager
     def explaining(self) -> Iterator[None]:
         """Raise what reading failed with in place of what TensorFlow makes of it.
@@ -113,8 +136,13 @@ class TrainStream:
             raise self._failure from error
 
     def _rows(self, epoch: int, step: int, stop_epoch: int) -> Iterator[Packed]:
+        rows = self._feed.rows(epoch, step, stop_epoch=stop_epoch, by_column=True)
+        return self._noted(rows)
+
+    def _noted(self, rows: Iterator[Packed]) -> Iterator[Packed]:
+        """The same; what reading fails with is remembered."""
         try:
-            yield from self._feed.rows(epoch, step, stop_epoch=stop_epoch, by_column=True)
+            yield from rows
         except ShardlineError as error:
             self._failure = error
             raise
@@ -131,6 +159,8 @@ def packed_batches(
     layout: Layout,
     batch_rows: int,
     arranged: Callable[[Columns], Any] = dict,
+    *,
+    last_is_short: bool = False,
 ) -> Any:
     """Packed rows as a `tf.data.Dataset` of batches.
 
@@ -143,6 +173,7 @@ def packed_batches(
         layout: How they are packed.
         batch_rows: Rows of a batch.
         arranged: Makes what the dataset yields of the columns, which have one axis more: steps.
+        last_is_short: Whether the last batch may have fewer rows.
     """
     import tensorflow as tf
 
@@ -152,7 +183,10 @@ def packed_batches(
             yield tf.TensorSpec(shape, tf.string if block.is_text else block.dtype)
 
     def by_step(*blocks: Any) -> Any:
-        return tf.data.Dataset.from_tensor_slices(arranged(_columns_of(layout, blocks, batch_rows)))
+        rows = batch_rows
+        if last_is_short:
+            rows = tf.minimum(rows, tf.shape(blocks[0])[1 if layout.blocks[0].is_table else 0])
+        return tf.data.Dataset.from_tensor_slices(arranged(_columns_of(layout, blocks, rows)))
 
     options = tf.data.Options()
     # What they do for each batch, of 50 columns, costs a tenth of the pipeline and gains nothing.
@@ -172,7 +206,7 @@ def one_epoch(feed: Feed, epoch: int) -> Any:
     return _of_length(stream.prefetch(PREFETCHED_BATCHES), feed.order.steps_per_epoch)
 
 
-def _columns_of(layout: Layout, blocks: Sequence[Any], batch_rows: int) -> Columns:
+def _columns_of(layout: Layout, blocks: Sequence[Any], batch_rows: Any) -> Columns:
     """Tensors of shape (steps, batch, *shape) by name; (steps, batch, 1) for scalar columns."""
     import tensorflow as tf
 
@@ -187,35 +221,6 @@ def _columns_of(layout: Layout, blocks: Sequence[Any], batch_rows: int) -> Colum
         for column, part in zip(block.columns, parts, strict=True):
             found[column.name] = tf.reshape(part, (-1, batch_rows, *(column.shape or (1,))))
     return found
-
-
-def validation_stream(
-    dataset: DatasetManifest,
-    *,
-    store: Store,
-    columns: Sequence[Column],
-    batch_rows: int,
-    rank: int,
-    world_size: int,
-) -> Any | None:
-    """A worker's share of the validation split, every row once; None when there is no such split.
-
-    Returns:
-        A `tf.data.Dataset` of (features, label).
-    """
-    import tensorflow as tf
-
-    num_rows = dataset.split("validation").rows
-    if num_rows == 0:
-        return None
-    wanted = (*columns, dataset.columns.label)
-    share = worker_share(num_rows, rank=rank, world_size=world_size)
-    block = read_block(store, dataset, "validation", rows=share, columns=wanted)
-    specs = {c.name: tf.TensorSpec((None, *(c.shape or (1,))), c.dtype) for c in wanted}
-    stream = tf.data.Dataset.from_generator(
-        lambda: sequential_batches(block, batch_rows=batch_rows), output_signature=specs
-    )
-    return _of_length(_labelled(stream, wanted[-1].name), math.ceil(block.num_rows / batch_rows))
 
 
 def _of_length(stream: Any, num_batches: int) -> Any:

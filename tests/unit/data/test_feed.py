@@ -80,6 +80,14 @@ def test_feed_of_the_window_form_needs_memory_for_lanes_times_windows(dataset, t
         assert rows * feed.groups.layout.row_bytes == pytest.approx(allocated, rel=0.05)
 
 
+def test_feed_of_large_row_groups_names_them(dataset, tmp_path, monkeypatch, caplog):
+    feed_of(dataset, train_spec(tmp_path))
+    assert not caplog.text  # what `prepare` writes is no matter
+    monkeypatch.setattr("shardline.data.row_groups.LARGE_GROUP_BYTES", 200)
+    feed_of(dataset, train_spec(tmp_path))
+    assert "row groups of the train split have up to 0 MB, and a worker holds some" in caplog.text
+
+
 def test_feed_reads_a_bounded_number_of_row_groups_ahead(dataset, tmp_path, monkeypatch):
     feed = feed_of(dataset, train_spec(tmp_path, order="window", global_batch=4))
     read = []
