@@ -249,7 +249,7 @@ def _checksum(array: Array, before: int) -> int:
     data = array.reshape(-1).view(np.uint8)
     whole = len(data) // PAGE_BYTES * PAGE_BYTES
     words = data[:whole].view(np.uint64).reshape(-1, PAGE_BYTES // 8)
-    return zlib.crc32(data[whole:], zlib.crc32(words.sum(axis=1).data, before))
+    return zlib.crc32(data[whole:].data, zlib.crc32(words.sum(axis=1).data, before))
 
 
 def _close(files: list[int], entry: Entry) -> None:
