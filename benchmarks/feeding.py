@@ -169,12 +169,12 @@ def into_tensors(feed: Feed, epoch: int) -> float:
 
     def rows() -> Iterator[Packed]:
         began_s.append(time.perf_counter())
-        yield from feed.rows(epoch, 0, stop_epoch=epoch + 1)
+        yield from feed.rows(epoch, 0, stop_epoch=epoch + 1, by_column=True)
 
     def counted(rows: Any, batch: Any) -> Any:
         return rows + tf.shape(batch["label"], tf.int64)[0]
 
-    stream = packed_batches(rows, feed).prefetch(4)
+    stream = packed_batches(rows, feed.groups.layout, feed.local_batch).prefetch(4)
     found = int(stream.reduce(tf.constant(0, tf.int64), counted))
     return found / (time.perf_counter() - began_s[0])
 

@@ -19,7 +19,8 @@ from shardline.model.clock import cyclic_place, part_of, seconds_from
 from shardline.model.code import collect_code
 from shardline.model.features import Feature
 from shardline.spec.data import SPLITS
-from shardline.training.stream import validation_stream
+from shardline.spec.train import TrainSpec
+from shardline.training.stream import TrainStream
 
 WHEN = Column(name="when", dtype="timestamp")
 WORDS = Column(
@@ -131,10 +132,11 @@ def test_model_of_timestamps_is_evaluated(store, timed):
     assert np.isfinite(found.metrics["loss"])
 
 
-def test_streams_hold_timestamps_as_int64(store, timed):
-    found = validation_stream(
-        timed, store=store, columns=[WHEN, WORDS], batch_rows=5, rank=0, world_size=1
-    )
+def test_streams_hold_timestamps_as_int64(store, timed, tmp_path):
+    train = TrainSpec.model_validate({"global_batch": 4, "cache": {"dir": str(tmp_path / "cache")}})
+    place = {"store": store, "columns": [WHEN, WORDS], "rank": 0, "world_size": 1}
+    found = TrainStream(timed, train, **place).validation()
+    assert found is not None
     features = [batch for batch, _ in found]
     moments = np.concatenate([batch["when"].numpy()[:, 0] for batch in features])
     assert moments.tolist() == [NOON_US + 1_234_567_891 * row for row in range(12)]

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from shardline.data.feed import Feed, reading_threads
 from shardline.data.forms import fits_cache, split_order
+from shardline.data.in_order import InOrder
 from shardline.data.manifest import DatasetManifest, Shard, Split
 from shardline.data.reading import column_to_numpy, shard_table
 from shardline.data.row_groups import RowGroups
@@ -93,6 +94,33 @@ def open_feed(
     return Feed(groups, order, order.worker_lanes(*share), threads)
 
 
+def open_validation(
+    store: Store,
+    dataset: DatasetManifest,
+    *,
+    columns: Sequence[Column],
+    train: TrainSpec,
+    share: tuple[int, int],
+) -> InOrder:
+    """A worker's share of the validation split; kept on this machine if both splits fit.
+
+    Args:
+        store: Where the dataset lives.
+        dataset: What to read.
+        columns: What of a row.
+        train: Batch, the cache, and CPUs to read with.
+        share: The worker's rank, and how many workers there are.
+    """
+    rank, world_size = share
+    groups = RowGroups(store, dataset, "validation", columns)
+    groups.needs_cache = False
+    if fits_cache(dataset, "validation", train, beside="train"):
+        groups.open_cache(train.cache)
+    start, stop = worker_share(dataset.split("validation").rows, rank=rank, world_size=world_size)
+    threads = reading_threads(train.cpus_per_worker, is_local=store.uri.startswith("file://"))
+    return InOrder(groups, start, stop, train.global_batch // world_size, threads)
+
+
 def epoch_batches(feed: Feed, epoch: int) -> Iterator[Batch]:
     """The batches of one epoch: views of arrays that nothing else writes to."""
     size = feed.local_batch
@@ -112,12 +140,6 @@ def record_batch(batch: Batch, columns: Sequence[Column]) -> pa.RecordBatch:
             values = pa.ExtensionArray.from_storage(column.arrow_type, storage)
         arrays.append(values)
     return pa.record_batch(arrays, names=[column.name for column in columns])
-
-
-def sequential_batches(block: RowBlock, *, batch_rows: int) -> Iterator[Batch]:
-    """Every row once, in order; the last batch may be short."""
-    for start in range(0, block.num_rows, batch_rows):
-        yield {name: array[start : start + batch_rows] for name, array in block.columns.items()}
 
 
 def worker_share(num_rows: int, *, rank: int, world_size: int) -> tuple[int, int]:

@@ -73,26 +73,37 @@ class Feed:
     def capacity(self, form: WindowForm) -> int:
         """Rows of a lane that are in memory at most, epochs of the window form.
 
-        A step may need the end of one window and all of the next; as much again is read ahead.
+        What is handed over at once may begin at the end of one window and end at the beginning of
+        another, and as much again is read ahead. So the window that follows the open one is in
+        memory before the first of its rows is due.
         """
         at_once = self.steps_at_once * self.order.rows_per_lane_step
-        return 3 * form.rows + at_once + max(form.row_groups)
+        return 2 * (form.rows + at_once) + max(form.row_groups)
 
-    def rows(self, epoch: int, step: int, *, stop_epoch: int) -> Iterator[Packed]:
+    def rows(
+        self, epoch: int, step: int, *, stop_epoch: int, by_column: bool = False
+    ) -> Iterator[Packed]:
         """Rows of whole steps from a cursor up to, not including, an epoch.
+
+        Args:
+            epoch: Of the first step.
+            step: The first one, in its epoch.
+            stop_epoch: The first one that is left out.
+            by_column: Tables as `gathered` turns them.
 
         Yields:
             `local_batch` times as many rows as there are steps in it, packed.
         """
-        with _threads(self.threads) as pool:
+        with reading_ahead(self.threads) as pool:
             while epoch < stop_epoch:
                 form = self.order.window_form(epoch)
                 if form is None:
-                    yield from self._gathered(epoch, step, pool)
+                    yield from self._gathered(epoch, step, pool, by_column=by_column)
                     epoch, step = epoch + 1, 0
                 else:
                     end = min(stop_epoch, form.epochs)
-                    yield from _Streaming(self, form, pool).rows(epoch, step, end)
+                    streaming = _Streaming(self, form, pool)
+                    yield from streaming.rows(epoch, step, end, by_column=by_column)
                     epoch, step = end, 0
 
     def chunks(self, step: int) -> Iterator[tuple[int, int]]:
@@ -100,7 +111,9 @@ class Feed:
         for first in range(step, self.order.steps_per_epoch, self.steps_at_once):
             yield first, min(self.steps_at_once, self.order.steps_per_epoch - first)
 
-    def _gathered(self, epoch: int, step: int, pool: ThreadPoolExecutor) -> Iterator[Packed]:
+    def _gathered(
+        self, epoch: int, step: int, pool: ThreadPoolExecutor, *, by_column: bool
+    ) -> Iterator[Packed]:
         cache = self.groups.cache
         if cache is None:
             raise ValueError("an epoch in full order needs a cache")
@@ -110,15 +123,14 @@ class Feed:
         for _ in pool.map(self.groups.keep, lacking):
             pass  # raises what reading raised
         for first, num_steps in self.chunks(step):
-            yield cache.take(
-                self.order.batch_rows(
-                    epoch=epoch, step=first, lanes=self.lanes, num_steps=num_steps
-                )
+            rows = self.order.batch_rows(
+                epoch=epoch, step=first, lanes=self.lanes, num_steps=num_steps
             )
+            yield cache.take(rows, by_column=by_column)
 
 
 @contextmanager
-def _threads(number: int) -> Iterator[ThreadPoolExecutor]:
+def reading_ahead(number: int) -> Iterator[ThreadPoolExecutor]:
     """Threads that stop with the block, and do not begin what is still waiting then."""
     pool = ThreadPoolExecutor(number, thread_name_prefix="read-ahead")
     try:
@@ -139,7 +151,7 @@ class _Streaming:
         self._under_way: deque[tuple[Piece, Future[None]]] = deque()
         self._known: dict[int, list[LaneStream]] = {}
 
-    def rows(self, epoch: int, step: int, stop_epoch: int) -> Iterator[Packed]:
+    def rows(self, epoch: int, step: int, stop_epoch: int, *, by_column: bool) -> Iterator[Packed]:
         """Rows of whole steps, as `Feed.rows` yields them."""
         per_step = self._order.rows_per_lane_step
         pieces = _Ahead(self._pieces(epoch, step, stop_epoch))
@@ -152,7 +164,7 @@ class _Streaming:
                 self._read(pieces, base + live, until=(now, first + num_steps - 1))
                 places = np.stack([stream.places(start, stop) for stream in streams])
                 indices = self._buffer.indices(places + base[:, np.newaxis])
-                yield self._buffer.take(self._order.by_step(indices))
+                yield self._buffer.take(self._order.by_step(indices), by_column=by_column)
             base += [stream.num_rows for stream in streams]
 
     def _streams(self, epoch: int) -> list[LaneStream]:

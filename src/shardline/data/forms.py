@@ -45,9 +45,25 @@ def order_in_words(dataset: DatasetManifest, train: TrainSpec) -> str:
     return {0: "full", EVERY_EPOCH: "window"}.get(epochs, "window, then full")
 
 
-def fits_cache(dataset: DatasetManifest, split: SplitName, train: TrainSpec) -> bool:
-    """Whether machines keep the split's rows, as far as they read them."""
-    return decoded_bytes(dataset, split) <= train.cache.max_bytes
+def fits_cache(
+    dataset: DatasetManifest,
+    split: SplitName,
+    train: TrainSpec,
+    *,
+    beside: SplitName | None = None,
+) -> bool:
+    """Whether machines keep the split's rows, as far as they read them.
+
+    Args:
+        dataset: Whose split.
+        split: Which one.
+        train: Says how much is kept.
+        beside: A split that comes first; if it is kept, both have to fit.
+    """
+    taken = 0
+    if beside is not None and fits_cache(dataset, beside, train):
+        taken = decoded_bytes(dataset, beside)
+    return taken + decoded_bytes(dataset, split) <= train.cache.max_bytes
 
 
 def decoded_bytes(dataset: DatasetManifest, split: SplitName) -> int:

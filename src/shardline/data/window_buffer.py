@@ -35,6 +35,7 @@ class WindowBuffer:
 
     def __init__(self, layout: Layout, *, num_lanes: int, capacity: int) -> None:
         self.capacity = capacity
+        self._layout = layout
         self._arrays = layout.empty(num_lanes * capacity)
         self._firsts = np.arange(num_lanes)[:, np.newaxis] * capacity
 
@@ -54,6 +55,9 @@ class WindowBuffer:
         """Where places of shape (lanes, n) lie, to be handed to `take` in any order."""
         return places % self.capacity + self._firsts
 
-    def take(self, indices: Any) -> Packed:
-        """A copy of these rows."""
-        return tuple(gathered(array, indices) for array in self._arrays)
+    def take(self, indices: Any, *, by_column: bool = False) -> Packed:
+        """A copy of these rows, as `gathered` makes it."""
+        return tuple(
+            gathered(block, array, indices, by_column=by_column)
+            for block, array in zip(self._layout.blocks, self._arrays, strict=True)
+        )

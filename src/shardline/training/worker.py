@@ -26,7 +26,7 @@ from shardline.training.memory import keep_freed_memory
 from shardline.training.run import run_identity
 from shardline.training.stopping.failures import naming_the_step, restart_without_blame
 from shardline.training.stopping.requests import StopRequested, stoppable
-from shardline.training.stream import TrainStream, validation_stream
+from shardline.training.stream import TrainStream
 from shardline.training.task import WorkerTask
 from shardline.training.warm_start import apply_warm_start
 
@@ -165,13 +165,12 @@ def _streams(task: WorkerTask, model: Any, exchange: Exchange) -> tuple[TrainStr
         "rank": exchange.rank,
         "world_size": exchange.world_size,
     }
-    local_batch = train.global_batch // exchange.world_size
 
     def read() -> tuple[TrainStream, Any]:
         stream = TrainStream(dataset, train, **place)
         if exchange.world_size > 1:
             refuse_unaddable(model, stream.dataset(Cursor(epoch=0, step=0), stop_epoch=1))
-        return stream, validation_stream(dataset, batch_rows=local_batch, **place)
+        return stream, stream.validation()
 
     stream, validation = agreed(exchange, read)
     if train.class_weight is not None:

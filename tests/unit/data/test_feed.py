@@ -70,7 +70,7 @@ def test_feed_of_the_window_form_needs_memory_for_lanes_times_windows(dataset, t
     form = feed.order.window
     assert form.rows == 16  # two row groups
     at_once = feed.steps_at_once * feed.order.rows_per_lane_step
-    assert feed.capacity(form) == 3 * form.rows + at_once + 8
+    assert feed.capacity(form) == 2 * (form.rows + at_once) + 8
     for num_lanes in (2, 4):
         tracemalloc.start()
         buffer = WindowBuffer(feed.groups.layout, num_lanes=num_lanes, capacity=1000)
@@ -78,6 +78,14 @@ def test_feed_of_the_window_form_needs_memory_for_lanes_times_windows(dataset, t
         tracemalloc.stop()
         rows = num_lanes * buffer.capacity
         assert rows * feed.groups.layout.row_bytes == pytest.approx(allocated, rel=0.05)
+
+
+def test_feed_of_large_row_groups_names_them(dataset, tmp_path, monkeypatch, caplog):
+    feed_of(dataset, train_spec(tmp_path))
+    assert not caplog.text  # what `prepare` writes is no matter
+    monkeypatch.setattr("shardline.data.row_groups.LARGE_GROUP_BYTES", 200)
+    feed_of(dataset, train_spec(tmp_path))
+    assert "row groups of the train split have up to 0 MB, and a worker holds some" in caplog.text
 
 
 def test_feed_reads_a_bounded_number_of_row_groups_ahead(dataset, tmp_path, monkeypatch):
