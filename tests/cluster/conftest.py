@@ -38,9 +38,9 @@ class LocalClusterCommand:
         return environment() | dict(export.split("=", 1) for export in exports)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def local_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClusterCommand]:
-    """Two nodes of one CPU each, up for the whole test session."""
+    """Two nodes of one CPU each, up for a module: idle ones, too, keep cores busy."""
     command = LocalClusterCommand(tmp_path_factory.mktemp("local-cluster"))
     try:
         started = command.run("up", "--nodes", "2")

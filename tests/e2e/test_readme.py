@@ -7,15 +7,18 @@ import shlex
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 import yaml
 from tests.e2e.commands import EXAMPLES, ROOT, environment
 from tests.raw_sources import write_csv
 from tests.unit.data.preparing import manifest_of, prepare, quarantined, rows_of
 
+import shardline
 from shardline.artifacts.registry import resolve
 from shardline.data.manifest import load_dataset
 from shardline.data.prepare import prepare_dataset
@@ -75,7 +78,7 @@ def run(command, folder):
 def test_readme_has_no_block_that_no_test_looks_at():
     assert {name for name, _ in all_blocks()} <= {"", "sh", "python", "yaml"}
     assert len(blocks("sh")) >= 2
-    assert len(blocks("yaml")) == 3
+    assert len(blocks("yaml")) == 4
     assert {defines_builder(block) for block in blocks("python")} == {True, False}
 
 
@@ -99,7 +102,7 @@ def test_readme_python_and_commands_run_from_top_to_bottom(copy):
 
 
 def test_readme_spec_and_builder_make_a_model_of_the_digits(copy):
-    text, _, _ = blocks("yaml")
+    text, *_ = blocks("yaml")
     (builder,) = [block for block in blocks("python") if defines_builder(block)]
     folder = copy / "page"
     folder.mkdir()
@@ -118,7 +121,7 @@ def test_readme_spec_and_builder_make_a_model_of_the_digits(copy):
 
 
 def test_readme_further_training_keys_are_keys(copy):
-    text, further, _ = blocks("yaml")
+    text, further, *_ = blocks("yaml")
     (builder,) = [block for block in blocks("python") if defines_builder(block)]
     folder = copy / "further"
     folder.mkdir()
@@ -148,7 +151,7 @@ def patients_csv():
 
 
 def test_readme_cleaning_and_division_do_what_the_page_says(tmp_path):
-    _, _, cleaning = blocks("yaml")
+    _, _, cleaning, _ = blocks("yaml")
     write_csv(tmp_path / "raw.csv", patients_csv())
     named = {"source": {"format": "csv", "path": "raw.csv"}, "label": {"name": "label"}}
     values = {"name": "sample", "store": "store", "model": {"builder": "model:build"}}
@@ -181,3 +184,29 @@ def test_readme_cleaning_and_division_do_what_the_page_says(tmp_path):
     in_train, in_test = ({row["patient"] for row in side} for side in (train, test))
     assert len(in_train) + len(in_test) == len(in_train | in_test) == PATIENTS
     assert in_test
+
+
+def test_readme_kinds_of_features_do_what_the_page_says(tmp_path):
+    *_, kinds = blocks("yaml")
+    rows = [
+        {"age": i, "seen": f"2026-01-0{1 + i % 9}T12:00", "clicks": [7] * i, "label": i % 2}
+        for i in range(40)
+    ]
+    rows[5]["seen"] = "2026-02-30"
+    rows[6]["clicks"] = None
+    (tmp_path / "raw.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    named = {"source": {"format": "json", "path": "raw.jsonl"}, "label": {"name": "label"}}
+    values = {"name": "sample", "store": "store", "model": {"builder": "model:build"}}
+    values["data"] = named | yaml.safe_load(kinds)["data"] | {"max_quarantined": 0.1}
+    (tmp_path / "kinds.yaml").write_text(yaml.safe_dump(values))
+    spec = load_spec(tmp_path / "kinds.yaml")
+    result = prepare(spec)
+
+    assert {row["row"] for row in quarantined(spec, result)} == {6, 7}
+    place = {"store": spec.store, "version": result.version}
+    (batch,) = shardline.batches("sample", **place, batch=38)
+    found = {int(age): row for row, age in enumerate(batch["age"][:, 0])}
+    noon_us = int(datetime(2026, 1, 4, 12, tzinfo=UTC).timestamp() * 1_000_000)
+    assert batch["seen"][found[3]].tolist() == [noon_us]
+    assert batch["clicks"][found[3]].tolist() == [7, 7, 7] + [0] * 29
+    assert batch["clicks"][found[39]].tolist() == [7] * 32
