@@ -2,7 +2,8 @@
 
 Each module has `open_feed(raw)`, which converts the rows where that is not done yet, and returns by
 name what an epoch can be: a function of the epoch's number that iterates over it in shuffled order
-and yields how many rows each batch has. Each has the settings that were fastest here.
+and yields how many rows each batch has. Settings were chosen by
+short trials on a busy machine, not tuned.
 """
 
 from collections.abc import Callable, Iterator

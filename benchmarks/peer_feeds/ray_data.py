@@ -9,7 +9,7 @@ import ray.data
 
 from peer_feeds import Epochs, RawRows
 
-# The smallest buffer that is no smaller than a row group; larger ones are slower.
+# No smaller than a row group. Neither this nor the number of prefetched batches has been tuned.
 BUFFER_ROWS = 4096
 PREFETCHED_BATCHES = 8
 
