@@ -3,8 +3,8 @@
 import time
 
 import pytest
+from tests.data.preparing import manifest_of, prepare, quarantined
 from tests.raw_sources import SPLIT, spec_for, table_csv, write_csv
-from tests.unit.data.preparing import manifest_of, prepare, quarantined
 
 from shardline.cluster.tasks import map_on_workers, num_nodes
 from shardline.data import passes

@@ -14,9 +14,9 @@ import numpy as np
 import orjson
 import pytest
 import yaml
+from tests.data.preparing import manifest_of, prepare, quarantined, rows_of
 from tests.e2e.commands import EXAMPLES, ROOT, environment
 from tests.raw_sources import write_csv
-from tests.unit.data.preparing import manifest_of, prepare, quarantined, rows_of
 
 import shardline
 from shardline.artifacts.registry import resolve

@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
+from tests.data.cached_rows import COLUMNS, dataset_in
 from tests.lines import classifier_line, prepared
-from tests.unit.data.cached_rows import COLUMNS, dataset_in
 
 import shardline
 from shardline.errors import IntegrityError

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.unit.data.cached_rows import COLUMNS, dataset_in, values
+from tests.data.cached_rows import COLUMNS, dataset_in, values
 
 import shardline
 from shardline.data.forms import split_order

@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.data.preparing import prepare
 from tests.image_files import encoded, samples
 from tests.raw_sources import spec_for, write_csv, write_parquet
 from tests.sample_scoring import model_manifest
-from tests.unit.data.preparing import prepare
 
 from shardline.data.decoding import decoded_image
 from shardline.data.manifest import make_current

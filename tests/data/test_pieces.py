@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 import pytest
+from tests.data.preparing import manifest_of, prepare, rows_of
 from tests.raw_sources import (
     SPLIT,
     spec_for,
@@ -11,7 +12,6 @@ from tests.raw_sources import (
     write_images,
     write_parquet,
 )
-from tests.unit.data.preparing import manifest_of, prepare, rows_of
 
 from shardline.data import intake
 from shardline.data.first_pass import FirstPass

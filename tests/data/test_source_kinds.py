@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.data.preparing import manifest_of, prepare, quarantined, rows_of
 from tests.raw_sources import spec_for, table_csv, write_csv, write_images
-from tests.unit.data.preparing import manifest_of, prepare, quarantined, rows_of
 
 from shardline.data import pipeline
 from shardline.data.columnar import GroupRange

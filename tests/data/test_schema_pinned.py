@@ -3,8 +3,8 @@
 import pytest
 import yaml
 from click.testing import CliRunner
+from tests.data.preparing import manifest_of, prepare, quarantined
 from tests.raw_sources import spec_for, table_csv, write_csv, write_images
-from tests.unit.data.preparing import manifest_of, prepare, quarantined
 
 from shardline.cli import commands
 from shardline.data.manifest import dataset_versions, make_current

@@ -4,8 +4,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from tests.data.preparing import manifest_of, prepare, quarantined, rows_of
 from tests.raw_sources import SPLIT, spec_for, table_csv, write_csv
-from tests.unit.data.preparing import manifest_of, prepare, quarantined, rows_of
 
 from shardline.errors import DataError
 

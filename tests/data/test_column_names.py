@@ -5,8 +5,8 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.data.preparing import manifest_of, prepare
 from tests.raw_sources import spec_for, write_csv
-from tests.unit.data.preparing import manifest_of, prepare
 
 from shardline.data.rows import require_columns
 from shardline.errors import DataError

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from tests.data.preparing import manifest_of, prepare, quarantined, rows_of
 from tests.raw_sources import spec_for, table_csv, write_csv, write_images, write_jsonl
-from tests.unit.data.preparing import manifest_of, prepare, quarantined, rows_of
 
 from shardline.data.readers import read_tables
 from shardline.data.reading import column_to_numpy

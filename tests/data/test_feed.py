@@ -6,8 +6,8 @@ import tracemalloc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.data.cached_rows import assert_fed, dataset_in, fed, feed_of, train_spec
 from tests.fault_proxy import Fault, FaultProxy
-from tests.unit.data.cached_rows import assert_fed, dataset_in, fed, feed_of, train_spec
 
 from shardline.data.feed import reading_threads
 from shardline.data.window_buffer import WindowBuffer

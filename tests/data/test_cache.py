@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.unit.data.cached_rows import (
+from tests.data.cached_rows import (
     COLUMNS,
     ROWS,
     assert_fed,

@@ -2,6 +2,7 @@ import datetime
 
 import pyarrow as pa
 import pytest
+from tests.data.preparing import prepare
 from tests.raw_sources import (
     spec_for,
     table_csv,
@@ -10,7 +11,6 @@ from tests.raw_sources import (
     write_jsonl,
     write_parquet,
 )
-from tests.unit.data.preparing import prepare
 
 from shardline.data.manifest import dataset_versions, load_dataset
 from shardline.data.shards import ShardSize

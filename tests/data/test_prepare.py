@@ -3,6 +3,7 @@ from dataclasses import asdict
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.data.preparing import manifest_of, prepare, quarantined, rows_of
 from tests.raw_sources import (
     SPLIT,
     spec_for,
@@ -13,7 +14,6 @@ from tests.raw_sources import (
     write_jsonl,
     write_parquet,
 )
-from tests.unit.data.preparing import manifest_of, prepare, quarantined, rows_of
 
 from shardline.data.manifest import MARKER_NAME, dataset_versions
 from shardline.data.reading import column_to_numpy

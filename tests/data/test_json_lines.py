@@ -1,8 +1,8 @@
 """JSON lines say what is written: no number is rounded, no text rewritten, no field dropped."""
 
 import pytest
+from tests.data.preparing import prepare, quarantined, rows_of
 from tests.raw_sources import spec_for, write_csv
-from tests.unit.data.preparing import prepare, quarantined, rows_of
 
 BEYOND_INT64 = 2**63 + 1
 BEYOND_FLOAT64 = 2**53 + 1

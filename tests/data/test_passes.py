@@ -3,8 +3,8 @@
 import pickle
 
 import pytest
+from tests.data.preparing import manifest_of, prepare
 from tests.raw_sources import spec_for, table_csv, upload, write_csv
-from tests.unit.data.preparing import manifest_of, prepare
 
 from shardline.data import passes
 from shardline.data import prepare as preparing

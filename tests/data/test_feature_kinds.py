@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from tests.data.preparing import manifest_of, prepare, quarantined, rows_of
 from tests.raw_sources import spec_for, write_csv
-from tests.unit.data.preparing import manifest_of, prepare, quarantined, rows_of
 
 import shardline
 from shardline.data.batches import read_block

@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.data.preparing import manifest_of, prepare, quarantined, rows_of
 from tests.raw_sources import spec_for, write_csv, write_images, write_jsonl, write_parquet
-from tests.unit.data.preparing import manifest_of, prepare, quarantined, rows_of
 
 from shardline.data.readers import read_rows
 from shardline.data.sources import list_source

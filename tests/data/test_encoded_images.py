@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.data.preparing import manifest_of, prepare, quarantined, rows_of
 from tests.image_files import bomb, encoded, samples
 from tests.raw_sources import spec_for, write_csv, write_parquet
-from tests.unit.data.preparing import manifest_of, prepare, quarantined, rows_of
 
 import shardline
 from shardline.data.batches import epoch_batches, open_feed, read_block

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.sample_datasets import write_dataset
-from tests.unit.data.cached_rows import (
+from tests.data.cached_rows import (
     COLUMNS,
     FEATURES,
     LABEL,
@@ -14,6 +13,7 @@ from tests.unit.data.cached_rows import (
     train_spec,
     values,
 )
+from tests.sample_datasets import write_dataset
 
 from shardline.data.batches import open_validation, worker_share
 from shardline.data.in_order import InOrder

@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
+from tests.data.preparing import manifest_of, prepare, rows_of
 from tests.raw_sources import SPLIT, spec_for
-from tests.unit.data.preparing import manifest_of, prepare, rows_of
 
 from shardline.data.shards import ShardSize
 from shardline.data.statistics.document import STATISTICS_KEY, load_statistics
