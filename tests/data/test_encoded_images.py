@@ -277,7 +277,7 @@ def test_an_image_that_no_longer_decodes_is_named_with_shard_and_row(table, tmp_
 def test_read_rows_for_scoring_decodes_and_rejects(tmp_path, monkeypatch):
     spec, _ = class_folders(tmp_path)
     schema = manifest_of(spec, prepare(spec)).columns
-    monkeypatch.setattr("shardline.data.cleaning.raw_rows.DECODED_BYTES", 7 * 144)
+    monkeypatch.setattr("shardline.data.rows.GROWN_BYTES", 7 * 144)
     listed = list_source(spec.data.source, base=tmp_path)
     batches = list(read_rows(listed, spec.data.source, schema))
     rejected = [rejected for batch in batches for rejected in batch.rejected]

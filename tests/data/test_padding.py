@@ -106,7 +106,7 @@ def test_cast_lists_is_what_python_would_make_of_them(lists, longer):
 
 
 def test_bounded_batches_keep_padded_rows_small_and_every_row_once(monkeypatch):
-    monkeypatch.setattr(rows, "PADDED_BYTES", 100)
+    monkeypatch.setattr(rows, "GROWN_BYTES", 100)
     batch = RawBatch(pa.table({"v": np.arange(10)}), ("v",), rejected=("one",))
     parts = list(bounded(batch, [column()]))
     assert [part.table.num_rows for part in parts] == [3, 3, 3, 1]

@@ -88,9 +88,7 @@ def open_feed(
     if fits_cache(dataset, split, train):
         groups.needs_cache = order.window_form(train.epochs - 1) is None
         groups.open_cache(train.cache)
-    is_local = store.uri.startswith("file://")
-    decodes = any(column.encoded for column in columns)
-    threads = reading_threads(train.cpus_per_worker, is_local=is_local, decodes=decodes)
+    threads = _reading_threads(store, columns, train)
     return Feed(groups, order, order.worker_lanes(*share), threads)
 
 
@@ -117,8 +115,16 @@ def open_validation(
     if fits_cache(dataset, "validation", train, beside="train"):
         groups.open_cache(train.cache)
     start, stop = worker_share(dataset.split("validation").rows, rank=rank, world_size=world_size)
-    threads = reading_threads(train.cpus_per_worker, is_local=store.uri.startswith("file://"))
+    threads = _reading_threads(store, columns, train)
     return InOrder(groups, start, stop, train.global_batch // world_size, threads)
+
+
+def _reading_threads(store: Store, columns: Sequence[Column], train: TrainSpec) -> int:
+    return reading_threads(
+        train.cpus_per_worker,
+        is_local=store.uri.startswith("file://"),
+        decodes=any(column.encoded for column in columns),
+    )
 
 
 def epoch_batches(feed: Feed, epoch: int) -> Iterator[Batch]:

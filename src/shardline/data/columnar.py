@@ -44,23 +44,36 @@ def read_parquet(
         DataError: The file cannot be read, or the names of its columns are refused.
     """
     with files.opened(file, seekable=True) as stream:
-        parquet = pq.ParquetFile(stream, page_checksum_verification=True)
+        parquet = opened_parquet(stream)
         metadata = parquet.metadata
         available = tuple(parquet.schema_arrow.names)
         chosen = _chosen(file, available, names)
         yield _header(file, available)
         groups = range(part.start, part.stop) if part else range(metadata.num_row_groups)
-        step = rows_per_batch(metadata, groups, most=PARQUET_BATCH_ROWS)
-        batches = parquet.iter_batches(batch_size=step, row_groups=list(groups), columns=chosen)
-        yield from _numbered(map(_valid, batches), available, file)
+        batches = sound_batches(parquet, groups, chosen, most=PARQUET_BATCH_ROWS)
+        yield from _numbered(batches, available, file)
 
 
-def rows_per_batch(metadata: Any, groups: Sequence[int], *, most: int) -> int:
-    """Rows of some row groups of a Parquet file that are together about `BATCH_BYTES`."""
-    size = sum(metadata.row_group(i).total_byte_size for i in groups)
-    num_rows = sum(metadata.row_group(i).num_rows for i in groups)
-    row_bytes = max(1, int(size) // max(1, int(num_rows)))
-    return max(1, min(most, BATCH_BYTES // row_bytes))
+def opened_parquet(stream: Any) -> Any:
+    """A reader that verifies the checksums of pages."""
+    return pq.ParquetFile(stream, page_checksum_verification=True)
+
+
+def sound_batches(
+    parquet: Any, groups: Sequence[int], names: Sequence[str], *, most: int
+) -> Iterator[Any]:
+    """Row groups as record batches of `most` rows and about `BATCH_BYTES` at most.
+
+    Raises:
+        pa.ArrowInvalid: A value is not what its type says, such as text that is no UTF-8.
+    """
+    found = [parquet.metadata.row_group(group) for group in groups]
+    num_rows = sum(each.num_rows for each in found)
+    row_bytes = max(1, sum(each.total_byte_size for each in found) // max(1, num_rows))
+    step = max(1, min(most, BATCH_BYTES // row_bytes))
+    for batch in parquet.iter_batches(batch_size=step, row_groups=list(groups), columns=names):
+        batch.validate(full=True)  # before anything is made of them
+        yield batch
 
 
 def read_arrow(
@@ -102,12 +115,6 @@ def row_group_parts(
             start, held = index, 0
         held += size
     return [*parts, GroupRange(start, len(sizes))] if parts else None
-
-
-def _valid(batch: Any) -> Any:
-    """The batch; texts that are no UTF-8 are found before anything is made of them."""
-    batch.validate(full=True)
-    return batch
 
 
 def _sound(batch: Any, chosen: list[str]) -> Iterator[Any]:

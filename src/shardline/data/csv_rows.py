@@ -269,7 +269,7 @@ def _header(files: SourceFiles, file: SourceFile, delimiter: str) -> tuple[str, 
         try:
             names = pa.csv.open_csv(pa.BufferReader(whole), read, parse).schema.names
         except pa.ArrowInvalid as error:
-            if "Empty CSV" not in str(error):
+            if EMPTY not in str(error):
                 raise
             raise DataError(
                 f"{file.name} opens a quote in its header that is never closed; mend the file."

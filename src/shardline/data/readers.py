@@ -8,7 +8,7 @@ from shardline.data.columnar import GroupRange, read_arrow, read_parquet
 from shardline.data.csv_rows import ByteRange, delimiter_of, read_csv
 from shardline.data.images import PATH_COLUMN, read_images
 from shardline.data.json_lines import read_json_lines
-from shardline.data.rows import Batch, RawBatch, Role, RowLayout, bounded, require_columns
+from shardline.data.rows import Batch, RawBatch, Role, RowLayout, require_columns
 from shardline.data.schema import Schema
 from shardline.data.sources import SourceFile, SourceFiles
 from shardline.errors import DataError
@@ -43,11 +43,8 @@ def read_rows(
         raw = read_images(files, schema.features[0], label=None)
     else:
         raw = read_tables(files, source, required)
-    for part in (part for batch in raw for part in bounded(batch, schema.features)):
-        rejected = part.rejected
-        for cast in cast_in_parts(part.table, layout):
-            yield Batch(cast.table, rejected + cast.rejected)
-            rejected = ()
+    for batch in raw:
+        yield from cast_in_parts(batch, layout)
 
 
 def read_tables(

@@ -15,7 +15,7 @@ from shardline.data.encoded_images import cast_images
 from shardline.data.quarantine import Rejected
 from shardline.data.schema import Column
 
-PADDED_BYTES = 16 << 20
+GROWN_BYTES = 16 << 20
 
 Role = Literal["feature", "label", "key", "kept column", "cleaned column"]
 
@@ -75,11 +75,18 @@ class Batch:
         return int(self.table.num_rows) + len(self.rejected)
 
 
-def bounded(batch: RawBatch, features: Iterable[Column]) -> Iterator[RawBatch]:
-    """The batch in pieces of which padded lists stay small: a short list may become a long row."""
-    row_bytes = sum(column.num_bytes for column in features if column.padding)
+def bounded(
+    batch: RawBatch, features: Iterable[Column], *, decodes: bool = False
+) -> Iterator[RawBatch]:
+    """The batch in pieces that stay small when they are cast.
+
+    A short list may become a long row, and an image file, where it is decoded, many samples.
+    """
+    row_bytes = sum(
+        column.num_bytes for column in features if column.padding or (decodes and column.encoded)
+    )
     num_rows = batch.table.num_rows
-    step = max(1, PADDED_BYTES // row_bytes) if row_bytes else num_rows
+    step = max(1, GROWN_BYTES // row_bytes) if row_bytes else num_rows
     yield batch if num_rows <= step else replace(batch, table=batch.table.slice(0, step))
     for start in range(step, num_rows, max(1, step)):
         yield RawBatch(batch.table.slice(start, step), batch.available)

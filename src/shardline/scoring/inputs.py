@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shardline.data.cleaning.raw_rows import cast_in_parts, raw_names
-from shardline.data.columnar import rows_per_batch
+from shardline.data.columnar import opened_parquet, sound_batches
 from shardline.data.elements import plain
 from shardline.data.images import PATH_COLUMN
 from shardline.data.manifest import DatasetManifest, Shard
 from shardline.data.readers import read_rows, read_tables
 from shardline.data.reading import shard_table
-from shardline.data.rows import Batch, RawBatch, RowLayout, bounded, with_origin
+from shardline.data.rows import Batch, RawBatch, RowLayout, with_origin
 from shardline.data.schema import Column, Label, Schema
 from shardline.data.sources import SourceFiles
 from shardline.errors import DataError
@@ -221,19 +221,15 @@ class FilesInput:
         layout = RowLayout(features=wanted.features, carried=carried)
         first = unit.first_row + 1
         with self.files.opened(file, seekable=True) as stream:
-            parquet = pq.ParquetFile(stream)
-            batches = parquet.iter_batches(
-                batch_size=rows_per_batch(parquet.metadata, unit.row_groups or (), most=BATCH_ROWS),
-                row_groups=unit.row_groups,
-                columns=wanted.raw_names,
+            batches = sound_batches(
+                opened_parquet(stream), unit.row_groups or (), wanted.raw_names, most=BATCH_ROWS
             )
             for batch in batches:
                 columns = {name: plain(batch.column(name)) for name in batch.schema.names}
                 rows = np.arange(first, first + batch.num_rows)
                 first += batch.num_rows
                 raw = RawBatch(with_origin(columns, file.name, rows), tuple(columns))
-                for part in bounded(raw, layout.features):
-                    yield from cast_in_parts(part.table, layout)
+                yield from cast_in_parts(raw, layout)
 
     def _row_groups(self, position: int) -> list[int]:
         with self.files.opened(self.files.files[position], seekable=True) as stream:

@@ -12,6 +12,7 @@ from shardline.data.padding import Padding
 from shardline.data.reading import column_to_numpy
 from shardline.data.schema import Column
 from shardline.data.sources import list_source
+from shardline.errors import DataError
 from shardline.scoring.inputs import FilesInput, Wanted
 
 NOON_US = 1_774_958_400_000_000
@@ -33,7 +34,7 @@ def scored(folder, format, name):
 
 @pytest.mark.parametrize("format", ["json", "parquet"])
 def test_score_files_pad_lists_and_read_times_as_prepare_does(tmp_path, format, monkeypatch):
-    monkeypatch.setattr("shardline.data.rows.PADDED_BYTES", 20)  # pieces of two rows
+    monkeypatch.setattr("shardline.data.rows.GROWN_BYTES", 20)  # pieces of two rows
     times = ["2026-03-31T12:00:00Z", "2026-03-31T14:00+02:00", "noon", "2026-03-31 12:00", None]
     lists = [[], [1.0], [1.0], [1.0, 2.0, 3.0], [1.0, 2.0]]
     words = ["a", "b", "a", "a", "b"]
@@ -59,3 +60,13 @@ def test_score_parquet_times_of_another_unit_than_the_dataset_had(tmp_path):
     table = pa.table({"when": stamps, "v": [[1.0]], "word": ["a"]})
     pq.write_table(table, tmp_path / "raw.parquet")
     assert scored(tmp_path, "parquet", "raw.parquet")[0]["when"] == [NOON_US]
+
+
+def test_score_parquet_with_text_that_is_no_utf8_is_refused_by_its_name(tmp_path):
+    broken = pa.array([b"\xff"]).view(pa.string())
+    stamps = pa.array(np.array(["2026-03-31T12:00"], "datetime64[s]"))
+    pq.write_table(
+        pa.table({"when": stamps, "v": [[1.0]], "word": broken}), tmp_path / "raw.parquet"
+    )
+    with pytest.raises(DataError, match=r"^cannot read .*raw\.parquet: .*UTF8"):
+        scored(tmp_path, "parquet", "raw.parquet")

@@ -11,7 +11,9 @@ from shardline.data.cleaning.tidying import tidy, tidy_numbers
 from shardline.data.cleaning.treating import treat
 from shardline.data.rows import (
     Batch,
+    RawBatch,
     RowLayout,
+    bounded,
     cast_columns,
     cast_rows,
     kept_mask,
@@ -20,20 +22,17 @@ from shardline.data.rows import (
 )
 from shardline.data.schema import Column
 
-DECODED_BYTES = 64 << 20
-
 
 def raw_names(columns: tuple[Column, ...]) -> list[str]:
     """Columns that raw rows must have for these, each once: indicators are made of others."""
     return list(dict.fromkeys(column.indicates or column.name for column in columns))
 
 
-def cast_in_parts(raw: pa.Table, layout: RowLayout) -> Iterator[Batch]:
-    """What `cast_raw_rows` makes of rows, so many at a time that decoded images fit in memory."""
-    images = sum(column.num_bytes for column in layout.features if column.encoded)
-    step = max(1, DECODED_BYTES // images) if images else max(1, raw.num_rows)
-    for start in range(0, max(1, raw.num_rows), step):
-        yield cast_raw_rows(raw.slice(start, step), layout)
+def cast_in_parts(batch: RawBatch, layout: RowLayout) -> Iterator[Batch]:
+    """What `cast_raw_rows` makes of a batch, so many rows at a time that they fit in memory."""
+    for part in bounded(batch, layout.features, decodes=True):
+        cast = cast_raw_rows(part.table, layout)
+        yield Batch(cast.table, part.rejected + cast.rejected)
 
 
 def cast_raw_rows(raw: pa.Table, layout: RowLayout) -> Batch:

@@ -1,7 +1,6 @@
 """The sketch of one column, by the kind of its values."""
 
 import base64
-import io
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shardline.data.decoding import UndecodableError, opened
 from shardline.data.statistics.distinct import DistinctCount
 from shardline.data.statistics.moments import Moments
 from shardline.data.statistics.row_sample import Columns
@@ -233,13 +233,11 @@ def _read_images(values: Any, _hashes: Any) -> Columns:
 
 
 def _shape_of(data: bytes) -> tuple[float, float, float]:
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(data)) as image:  # reads the header, decodes nothing
-            return image.height, image.width, len(image.getbands())
-    except Exception:  # noqa: BLE001  # Pillow's readers raise all sorts of things on broken bytes
+        image = opened(data)
+    except UndecodableError:
         return np.nan, np.nan, np.nan
+    return image.height, image.width, len(image.getbands())
 
 
 READ: dict[Kind, Callable[[Any, Any], Columns]] = {
