@@ -1,0 +1,153 @@
+"""The verbs that do the line's work: prepare, train, evaluate, export, promote, score, serve."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from shardline.cli.options import address_option, reported, spec_options
+from shardline.report import Report, as_report, kept_stdout, write_json
+
+if TYPE_CHECKING:  # the spec's models take 0.2 s to import, which --help must not pay
+    from shardline.spec import Spec
+
+VERBS = (
+    "validate", "prepare", "train", "evaluate", "export", "promote", "score", "serve", "run",
+)  # fmt: skip
+
+
+@click.command()
+@click.argument("spec_file", metavar="[SPEC]", required=False, type=click.Path(path_type=Path))
+@click.option("--set", "overrides", metavar="a.b=VALUE", multiple=True, help="Override a key.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of spec files, for editors.")
+def validate(
+    spec_file: Path | None, overrides: tuple[str, ...], as_json: bool, schema: bool
+) -> None:
+    """Check a spec, its source and its builder without starting Ray."""
+    if schema:
+        from shardline.spec import json_schema
+
+        write_json(json_schema(), sys.stdout)
+        return
+    if spec_file is None:
+        raise click.UsageError("name a SPEC file, or ask for --schema.")
+
+    def run() -> Report:
+        from shardline import line
+        from shardline.spec import load_spec
+
+        return as_report(line.validate(load_spec(spec_file, overrides=overrides)))
+
+    reported("validate", run, as_json=as_json)
+
+
+@click.command()
+@spec_options
+def prepare(spec: "Spec") -> Report:
+    """Turn the raw source into an immutable dataset version."""
+    from shardline import line
+
+    return as_report(line.prepare(spec))
+
+
+@click.command()
+@spec_options
+@address_option
+@click.option("--restart", is_flag=True, help="Discard the run's checkpoints and begin again.")
+def train(spec: "Spec", address: str | None, restart: bool) -> Report:
+    """Train on the prepared dataset, continuing the run if it was interrupted."""
+    from shardline import line
+
+    return as_report(line.train(spec, address=address, restart=restart))
+
+
+@click.command()
+@spec_options
+@address_option
+def evaluate(spec: "Spec", address: str | None) -> Report:
+    """Measure the chosen checkpoint on every row of the held-out split."""
+    from shardline import line
+
+    return as_report(line.evaluate(spec, address=address))
+
+
+@click.command()
+@spec_options
+@address_option
+def export(spec: "Spec", address: str | None) -> Report:
+    """Freeze the chosen checkpoint into a registry version and move the spec's alias to it."""
+    from shardline import line
+
+    return as_report(line.export(spec, address=address))
+
+
+@click.command()
+@spec_options
+@click.option("--version", type=int, help="Version to promote; the newest when left out.")
+@click.option("--alias", help="Alias to move; the spec's when left out.")
+def promote(spec: "Spec", version: int | None, alias: str | None) -> Report:
+    """Move an alias to a version that passes the spec's gate."""
+    from shardline import line
+
+    return as_report(line.promote(spec, version=version, alias=alias))
+
+
+@click.command()
+@spec_options
+@address_option
+def score(spec: "Spec", address: str | None) -> Report:
+    """Score files in bulk with the registered model; a rerun does only what is missing."""
+    from shardline import line
+
+    return as_report(line.score(spec, address=address))
+
+
+@click.command()
+@spec_options
+@address_option
+def run(spec: "Spec", address: str | None) -> Report:
+    """The whole line up to the alias: prepare, train, evaluate, export."""
+    from shardline import line
+
+    return as_report(line.run(spec, address=address))
+
+
+@click.command()
+@click.argument("spec_file", metavar="SPEC", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", metavar="a.b=VALUE", multiple=True, help="Override a key.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, when ready.")
+@address_option
+def serve(spec_file: Path, overrides: tuple[str, ...], as_json: bool, address: str | None) -> None:
+    """Answer HTTP requests with the registered model until interrupted."""
+    from shardline import line
+    from shardline.spec import load_spec
+
+    with (
+        kept_stdout() as stdout,
+        line.serve(load_spec(spec_file, overrides=overrides), address=address) as endpoint,
+    ):
+        report = {"url": endpoint.url, "model": endpoint.model, "version": endpoint.version}
+        if as_json:
+            write_json(report, stdout)
+        else:
+            stdout.write(f"serving {endpoint.model} version {endpoint.version} at {endpoint.url}\n")
+            stdout.flush()
+        line.wait_for_signal()
+
+
+@click.command()
+@click.argument("verb", metavar="VERB", type=click.Choice(VERBS))
+@click.argument("spec_file", metavar="SPEC", type=click.Path(path_type=Path))
+@click.option("--address", metavar="URL", required=True, help="The cluster's dashboard address.")
+@click.option("--set", "overrides", metavar="a.b=VALUE", multiple=True, help="Override a key.")
+def submit(verb: str, spec_file: Path, address: str, overrides: tuple[str, ...]) -> int:
+    """Run a verb as a job on a remote cluster; logs stream here, its exit status is ours."""
+    from shardline.cluster.submit import submit as submit_job
+
+    extra = [argument for override in overrides for argument in ("--set", override)]
+    return submit_job(verb, spec_file, address=address, extra_args=extra)
+
+
+COMMANDS = (validate, prepare, train, evaluate, export, promote, score, run, serve, submit)
