@@ -287,3 +287,20 @@ def test_image_column_survives_shards(tmp_path):
     result = prepare(spec)
     column = manifest_of(spec, result).columns.feature("image")
     assert column_to_numpy(rows_of(spec, result)["image"], column).shape == (3, 2, 2, 1)
+
+
+def test_class_folders_whose_names_differ_in_bytes_alone_are_one_class(tmp_path):
+    write_images(tmp_path / "raw", per_class=10)
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    (tmp_path / "raw/ant").rename(tmp_path / "raw" / composed)
+    (tmp_path / "raw" / decomposed).mkdir()
+    (tmp_path / "raw" / composed / "0.png").rename(tmp_path / "raw" / decomposed / "0.png")
+    spec = spec_for(tmp_path, "images", "raw", label={"name": "class"})
+    manifest = manifest_of(spec, prepare(spec))
+    assert composed in manifest.columns.label.vocabulary
+    assert decomposed not in manifest.columns.label.vocabulary
+
+
+def test_arrow_file_without_a_byte_is_refused_by_its_name(tmp_path):
+    write_csv(tmp_path / "raw/a.arrow", b"")
+    refused(spec_for(tmp_path, "arrow", "raw/*.arrow"), r"cannot read .*a\.arrow: ")

@@ -215,6 +215,10 @@ def failing():
     raise KeyError("secret.csv")
     yield
 
+def leaving():
+    raise SystemExit(3)
+    yield
+
 def nothing():
     return []
 """
@@ -252,6 +256,7 @@ def test_prepare_python_function_yields_other_categories_each_time(maker):
         ("maker.py:words", r"maker\.py:words yields str, expected pyarrow\.Table"),
         ("maker.py:changing", r"different columns: x int64, then x string; cast them"),
         ("maker.py:failing", r"maker\.py:failing fails with KeyError: 'secret\.csv'"),
+        ("maker.py:leaving", r"maker\.py:leaving fails with SystemExit: 3; mend it"),
         ("maker.py:nothing", r"maker\.py:nothing yields no table"),
         ("maker.py:other", r"maker\.py has no function 'other'"),
         ("no.py:rows", r"no\.py does not exist; check `data\.source\.path`"),

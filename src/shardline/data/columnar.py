@@ -84,8 +84,6 @@ def read_arrow(
     Raises:
         DataError: The file cannot be read, or the names of its columns are refused.
     """
-    if file.size == 0:
-        return
     with files.opened(file, seekable=True) as stream:
         is_file = stream.read(len(ARROW_FILE_MAGIC)) == ARROW_FILE_MAGIC
         stream.seek(0)

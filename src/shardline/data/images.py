@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pyarrow as pa
@@ -138,7 +139,9 @@ def _batch(
         ORIGIN_ROW: pa.array([1] * len(names), pa.int64()),
     }
     if label is not None:
-        columns[label] = pa.array([name.split("/")[0] for name in names], pa.string())
+        folders = [name.split("/")[0] for name in names]
+        # Some file systems and archives decompose names: the same class, spelt in other bytes.
+        columns[label] = pa.array([normalize("NFC", folder) for folder in folders], pa.string())
     rejected = tuple(
         Rejected(f"image {image}", file.name, 1) for file, image in pairs if isinstance(image, str)
     )

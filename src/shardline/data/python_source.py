@@ -65,7 +65,7 @@ def _tables(source: PythonSource) -> Iterator[pa.Table]:
             yield _plain(table)
     except DataError:
         raise
-    except Exception as error:  # the user's function may raise anything
+    except (Exception, SystemExit) as error:  # the user's function may raise anything
         raise DataError(
             f"{_name(source)} fails with {type(error).__name__}: {error}; mend it."
         ) from error
@@ -92,7 +92,7 @@ def _function(source: PythonSource) -> Any:
     sys.path.insert(0, str(file.parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the user's module may raise anything at import
+    except (Exception, SystemExit) as error:  # the user's module may raise anything at import
         raise DataError(f"{file} does not import: {type(error).__name__}: {error}.") from error
     finally:
         sys.path.remove(str(file.parent))
