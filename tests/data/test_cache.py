@@ -1,8 +1,10 @@
 """Rows on a machine's disk: shared, bounded, rebuilt when torn, and nobody's truth."""
 
+import multiprocessing
 import os
 import shutil
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,44 @@ def test_cache_is_shared_by_the_workers_of_a_machine(dataset, tmp_path):
     fed(second, 0, 0, 2)
     delete_shards(dataset)
     assert_fed(feed_of(dataset, train))
+
+
+PROCESSES = multiprocessing.get_context("forkserver")
+"""A forked child of a process with threads may find a lock held for ever."""
+
+
+def fill_share(dataset, folder, rank):
+    """What a worker of two does in a process of its own; the two start as one."""
+    feed = feed_of(dataset, train_spec(folder), share=(rank, 2))
+    (folder / f"ready-{rank}").touch()
+    deadline_s = time.monotonic() + 60
+    while not (folder / f"ready-{1 - rank}").exists():
+        assert time.monotonic() < deadline_s
+    assert_fed(feed)
+
+
+def test_cache_filled_by_two_processes_at_the_same_time_is_whole(dataset, tmp_path):
+    with ProcessPoolExecutor(2, mp_context=PROCESSES) as pool:
+        for done in [pool.submit(fill_share, dataset, tmp_path, rank) for rank in (0, 1)]:
+            done.result()
+    delete_shards(dataset)
+    assert_fed(feed_of(dataset, train_spec(tmp_path)))
+
+
+def make_room_for(name, folder):
+    made(folder / "cache", name, max_bytes=1)
+
+
+def test_cache_in_use_is_not_evicted_by_another_process(dataset, tmp_path):
+    feed = filled(dataset, tmp_path)
+    kept = entry_of(tmp_path)
+    with ProcessPoolExecutor(1, mp_context=PROCESSES) as pool:
+        pool.submit(make_room_for, "b", tmp_path).result()
+        assert kept.is_dir()
+        assert_fed(feed)
+        feed.groups.cache.close()
+        pool.submit(make_room_for, "c", tmp_path).result()
+    assert not kept.exists()
 
 
 def test_cache_of_other_rows_or_columns_is_another_entry(dataset, tmp_path):
