@@ -1,8 +1,8 @@
 """A worker's rows in the order of its steps, read ahead by threads of their own.
 
-Epochs of the window form stream through a buffer of fixed size, filled with the row groups that the
-next windows need and no others; what is decoded goes to the cache on the way. Epochs of the full
-form gather from the cache, after what it lacks has been read.
+Epochs of the window form need the row groups of the next windows and no others. Where later epochs
+need the cache, those are decoded into it and gathered from there; else they stream through a buffer
+of fixed size. Epochs of the full form gather from the cache, after what it lacks has been read.
 """
 
 import os
@@ -70,8 +70,19 @@ class Feed:
         fitting = MAX_BYTES_AT_ONCE // max(1, self.local_batch * self.groups.layout.row_bytes)
         return max(1, min(MAX_STEPS_AT_ONCE, fitting))
 
+    @property
+    def gathers_windows(self) -> bool:
+        """Whether windows are gathered from the cache, with no buffer of their own.
+
+        That saves a copy and the buffer's memory. A cache that is given up when its disk is full
+        cannot be relied on, and texts, which it keeps as bytes, would be made twice.
+        """
+        groups = self.groups
+        has_texts = any(block.is_text for block in groups.layout.blocks)
+        return groups.cache is not None and groups.needs_cache and not has_texts
+
     def capacity(self, form: WindowForm) -> int:
-        """Rows of a lane that are in memory at most, epochs of the window form.
+        """Rows of a lane that are read but not taken at most, epochs of the window form.
 
         What is handed over at once may begin at the end of one window and end at the beginning of
         another, and as much again is read ahead. So the window that follows the open one is in
@@ -114,9 +125,6 @@ class Feed:
     def _gathered(
         self, epoch: int, step: int, pool: ThreadPoolExecutor, *, by_column: bool
     ) -> Iterator[Packed]:
-        cache = self.groups.cache
-        if cache is None:
-            raise ValueError("an epoch in full order needs a cache")
         start, _ = self.order.lane_range(self.lanes[0])
         _, stop = self.order.lane_range(self.lanes[-1])
         lacking = self.groups.not_kept(self.groups.covering(start, stop))
@@ -126,7 +134,7 @@ class Feed:
             rows = self.order.batch_rows(
                 epoch=epoch, step=first, lanes=self.lanes, num_steps=num_steps
             )
-            yield cache.take(rows, by_column=by_column)
+            yield self.groups.taken(rows, by_column=by_column)
 
 
 @contextmanager
@@ -145,9 +153,12 @@ class _Streaming:
     def __init__(self, feed: Feed, form: WindowForm, pool: ThreadPoolExecutor) -> None:
         self._feed, self._form, self._pool = feed, form, pool
         self._order = feed.order
-        self._buffer = WindowBuffer(
-            feed.groups.layout, num_lanes=len(feed.lanes), capacity=feed.capacity(form)
-        )
+        self._capacity = feed.capacity(form)
+        self._buffer: WindowBuffer | None = None
+        if not feed.gathers_windows:
+            self._buffer = WindowBuffer(
+                feed.groups.layout, num_lanes=len(feed.lanes), capacity=self._capacity
+            )
         self._under_way: deque[tuple[Piece, Future[None]]] = deque()
         self._known: dict[int, list[LaneStream]] = {}
 
@@ -162,10 +173,19 @@ class _Streaming:
                 start, stop = first * per_step, (first + num_steps) * per_step
                 live = [stream.span(stream.window_of(start))[0] for stream in streams]
                 self._read(pieces, base + live, until=(now, first + num_steps - 1))
-                places = np.stack([stream.places(start, stop) for stream in streams])
-                indices = self._buffer.indices(places + base[:, np.newaxis])
-                yield self._buffer.take(self._order.by_step(indices), by_column=by_column)
+                places = [stream.places(start, stop) for stream in streams]
+                yield self._taken(streams, places, base, by_column=by_column)
             base += [stream.num_rows for stream in streams]
+
+    def _taken(
+        self, streams: list[LaneStream], places: list[Rows], base: Rows, *, by_column: bool
+    ) -> Packed:
+        """The rows at some places of each lane, by step."""
+        if self._buffer is not None:
+            indices = self._buffer.indices(np.stack(places) + base[:, np.newaxis])
+            return self._buffer.take(self._order.by_step(indices), by_column=by_column)
+        rows = [stream.rows_at(at) for stream, at in zip(streams, places, strict=True)]
+        return self._feed.groups.taken(self._order.by_step(np.stack(rows)), by_column=by_column)
 
     def _streams(self, epoch: int) -> list[LaneStream]:
         """The lanes in an epoch; asked for twice, once to read ahead."""
@@ -194,10 +214,13 @@ class _Streaming:
 
     def _fits(self, piece: Piece, live: Rows) -> bool:
         end = piece.place + piece.rows
-        return bool(end <= live[piece.lane] + self._buffer.capacity)
+        return bool(end <= live[piece.lane] + self._capacity)
 
     def _fetch(self, piece: Piece) -> None:
-        self._buffer.write(piece, self._feed.groups.read(piece.group))
+        if self._buffer is None:
+            self._feed.groups.keep(piece.group)
+        else:
+            self._buffer.write(piece, self._feed.groups.read(piece.group))
 
     def _pieces(self, epoch: int, step: int, stop_epoch: int) -> Iterator[Piece]:
         """What has to be read, in the order of need."""

@@ -106,6 +106,16 @@ class RowGroups:
             self.read(group)
         self._kept.add(group)
 
+    def taken(self, rows: Rows, *, by_column: bool) -> Packed:
+        """Rows whose row groups are kept, by their number in the split, as `gathered` makes them.
+
+        Raises:
+            ValueError: There is no cache.
+        """
+        if self.cache is None:
+            raise ValueError("rows can be taken by their number from a cache alone")
+        return self.cache.take(rows, by_column=by_column)
+
     def not_kept(self, groups: Iterable[int]) -> list[int]:
         """Those that `keep` has not seen."""
         return [group for group in groups if group not in self._kept]
