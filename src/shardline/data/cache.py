@@ -25,6 +25,7 @@ from shardline.data.cache_folder import Entry, cache_root, open_entry, unwritabl
 from shardline.data.decoding import DECODING
 from shardline.data.manifest import Split
 from shardline.data.packing import Array, Block, Layout, Packed, gathered
+from shardline.data.reused_memory import ReusedMemory
 from shardline.data.schema import Column
 from shardline.spec.train import CacheSpec
 
@@ -56,6 +57,7 @@ class RowCache:
             for number, block in enumerate(layout.blocks)
         ]
         self._texts = np.empty(0, np.uint8)
+        self._memory = ReusedMemory()
         self._appending = threading.Lock()  # a lock on a file does not hold threads apart
         self._checked: set[int] = set()
         self._closing = weakref.finalize(self, _close, [*self._files.values()], entry)
@@ -107,7 +109,7 @@ class RowCache:
         """
         taken = []
         for block, array in zip(self._layout.blocks, self._blocks, strict=True):
-            found = gathered(block, array, rows, by_column=by_column)
+            found = gathered(block, array, rows, self._memory, by_column=by_column)
             taken.append(self._strings(found) if block.is_text else found)
         return tuple(taken)
 

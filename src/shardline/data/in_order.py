@@ -3,12 +3,13 @@
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from shardline.data.feed import MAX_BYTES_AT_ONCE, reading_ahead
 from shardline.data.packing import Packed, gathered
+from shardline.data.reused_memory import ReusedMemory
 from shardline.data.row_groups import RowGroups
 
 
@@ -22,6 +23,7 @@ class InOrder:
         stop: And of the first one that is left out.
         batch_rows: Rows of every batch but the last one.
         threads: Row groups that are read and decoded at the same time.
+        memory: Of what is handed over.
     """
 
     groups: RowGroups
@@ -29,6 +31,7 @@ class InOrder:
     stop: int
     batch_rows: int
     threads: int
+    memory: ReusedMemory = field(default_factory=ReusedMemory)
 
     @property
     def num_batches(self) -> int:
@@ -74,7 +77,7 @@ class InOrder:
     def _copied(self, packed: Packed, start: int, stop: int) -> Packed:
         rows = np.arange(start, stop)
         return tuple(
-            gathered(block, array, rows, by_column=True)
+            gathered(block, array, rows, self.memory, by_column=True)
             for block, array in zip(self.groups.layout.blocks, packed, strict=True)
         )
 

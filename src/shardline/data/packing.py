@@ -13,10 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from shardline.data.reading import column_to_numpy
+from shardline.data.reused_memory import ReusedMemory
 from shardline.data.schema import Column, scalar_arrow_type
 
-# TensorFlow copies arrays that begin elsewhere.
-ALIGNMENT = 64
 # What is turned at once should fit the processor's cache: 200 KB of 50 float columns.
 TILE_ROWS = 1024
 
@@ -112,39 +111,40 @@ class Layout:
         return tuple(np.empty((rows, block.width), block.dtype) for block in self.blocks)
 
 
-def gathered(block: Block, array: Array, rows: Array, *, by_column: bool = False) -> Array:
+def gathered(
+    block: Block, array: Array, rows: Array, memory: ReusedMemory, *, by_column: bool = False
+) -> Array:
     """A copy of some rows, in memory that TensorFlow can take over as it is.
 
     Args:
         block: What they are.
         array: Values of shape (all rows, width).
         rows: Which of them.
+        memory: Where numbers are copied to.
         by_column: Return tables as (width, rows), so that every column lies in one piece.
     """
     if by_column and block.is_table:
-        return _by_column(array, rows)
+        return _by_column(array, rows, memory)
     if block.is_text:
         return array.take(rows, axis=0)
-    out = _aligned((len(rows), array.shape[1]), array.dtype)
+    out = _taken(memory, (len(rows), array.shape[1]), array.dtype)
     # "clip" writes straight into `out`; the numbers are valid ones.
     return array.take(rows, axis=0, out=out, mode="clip")
 
 
-def _by_column(array: Array, rows: Array) -> Array:
-    out = _aligned((array.shape[1], len(rows)), array.dtype)
+def _by_column(array: Array, rows: Array, memory: ReusedMemory) -> Array:
+    out = _taken(memory, (array.shape[1], len(rows)), array.dtype)
     for start in range(0, len(rows), TILE_ROWS):
         part = array.take(rows[start : start + TILE_ROWS], axis=0, mode="clip")
         out[:, start : start + TILE_ROWS] = part.T
     return out
 
 
-def _aligned(shape: tuple[int, int], dtype: "np.dtype[Any]") -> Array:
+def _taken(memory: ReusedMemory, shape: tuple[int, int], dtype: "np.dtype[Any]") -> Array:
     if dtype.hasobject:
         return np.empty(shape, dtype)
-    size = shape[0] * shape[1] * dtype.itemsize
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    begin = -memory.ctypes.data % ALIGNMENT
-    return memory[begin : begin + size].view(dtype).reshape(shape)
+    num_bytes = shape[0] * shape[1] * dtype.itemsize
+    return memory.take(num_bytes).view(dtype).reshape(shape)
 
 
 def _packed(table: pa.Table, block: Block) -> Array:

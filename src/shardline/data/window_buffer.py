@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from shardline.data.packing import Layout, Packed, gathered
+from shardline.data.reused_memory import ReusedMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class WindowBuffer:
         self.capacity = capacity
         self._layout = layout
         self._arrays = layout.empty(num_lanes * capacity)
+        self._memory = ReusedMemory()
         self._firsts = np.arange(num_lanes)[:, np.newaxis] * capacity
 
     def write(self, piece: Piece, rows: Packed) -> None:
@@ -58,6 +60,6 @@ class WindowBuffer:
     def take(self, indices: Any, *, by_column: bool = False) -> Packed:
         """A copy of these rows, as `gathered` makes it."""
         return tuple(
-            gathered(block, array, indices, by_column=by_column)
+            gathered(block, array, indices, self._memory, by_column=by_column)
             for block, array in zip(self._layout.blocks, self._arrays, strict=True)
         )

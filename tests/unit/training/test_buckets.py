@@ -1,10 +1,10 @@
-"""Buckets of gradients and the memory that their sums are made in."""
+"""Buckets of gradients."""
 
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardline.training.replicas.buckets import ALIGNMENT, ReusedMemory, packed_layout, plan_buckets
+from shardline.data.reused_memory import ALIGNMENT
+from shardline.training.replicas.buckets import packed_layout, plan_buckets
 
 
 def test_plan_buckets_follows_the_backward_pass_and_packs_small_tensors():
@@ -41,19 +41,3 @@ def test_packed_layout_aligns_and_does_not_overlap(sizes, itemsize):
     ends = [start + size for start, size in zip(starts, sizes, strict=True)]
     assert all(start * itemsize % ALIGNMENT == 0 for start in starts)
     assert all(before <= after for before, after in zip(ends, [*starts[1:], end], strict=True))
-
-
-def test_reused_memory_is_given_again_only_when_nobody_holds_a_view():
-    memory = ReusedMemory()
-    first = memory.take(1000)
-    assert first.ctypes.data % ALIGNMENT == 0
-    first[:] = 1
-    held = first[10:20].view(np.uint8).reshape(2, 5)
-    del first
-    second = memory.take(1000)
-    second[:] = 2
-    assert held.tolist() == [[1] * 5] * 2
-    address = held.base.ctypes.data
-    del held
-    assert memory.take(1000).base.ctypes.data == address
-    assert memory.num_bytes == 2 * (1000 + ALIGNMENT)

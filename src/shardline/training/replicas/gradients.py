@@ -17,10 +17,11 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from shardline.cluster.ports import free_port
+from shardline.data.reused_memory import ReusedMemory
 from shardline.spec.train import TrainSpec
 from shardline.training.exchange.peers import Exchange
 from shardline.training.exchange.ring import TcpRing
-from shardline.training.replicas.buckets import ReusedMemory, packed_layout, plan_buckets
+from shardline.training.replicas.buckets import packed_layout, plan_buckets
 
 # TensorFlow sums small tensors together up to this size: 1.7 times the throughput of one by one.
 BYTES_PER_PACK = 1 << 20
