@@ -4,10 +4,12 @@ moto in this process, which checks no credentials; Ceph's gateway, the real one;
 ignores conditions and is there to be refused.
 """
 
+import functools
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
 from tests.ceph_rgw import die_with_parent, end, free_port, listens, running_gateway
 
@@ -63,6 +66,7 @@ class S3Server:
 @contextmanager
 def moto_server() -> Iterator[S3Server]:
     """moto: conditional writes, no authentication, no checksums."""
+    S3Response.put_object = _one_at_a_time(S3Response.put_object)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
@@ -105,6 +109,20 @@ SERVERS: dict[str, Callable[[], AbstractContextManager[S3Server]]] = {
     "rgw": rgw_server,
     "rclone": rclone_server,
 }
+
+
+def _one_at_a_time(put):
+    """moto looks at the condition and then writes, and lets other threads in between."""
+    if hasattr(put, "__wrapped__"):
+        return put
+    alone = threading.Lock()
+
+    @functools.wraps(put)
+    def locked(*args):
+        with alone:
+            return put(*args)
+
+    return locked
 
 
 def _with_bucket(server: S3Server) -> S3Server:

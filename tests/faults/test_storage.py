@@ -3,15 +3,15 @@
 import subprocess
 import sys
 
+import moto.settings
 import numpy as np
 import pytest
-from botocore.retries import standard
 from tests.checkpoints import commit, tensors_of
 from tests.fault_proxy import Fault, FaultProxy, dies_after, first_times
 
 from shardline.artifacts.checkpoint import list_checkpoints
 from shardline.errors import StoreUnavailableError, TrainingError
-from shardline.store import Store, open_store, s3
+from shardline.store import Store, open_store, retrying, s3, s3_connection, s3_upload
 from shardline.training.checkpoints.resume import restore_newest
 from shardline.training.exchange.peers import Alone
 
@@ -21,10 +21,9 @@ ATTEMPTS = 3
 @pytest.fixture
 def proxied(s3_store, s3_environment, monkeypatch):
     """A bucket's store with the client's way to it leading through a proxy."""
-    monkeypatch.setattr(s3, "MAX_ATTEMPTS", ATTEMPTS)
-    monkeypatch.setattr(s3, "READ_BACKOFF_S", 0.0)
-    monkeypatch.setattr(s3, "READ_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(standard.ExponentialBackoff, "delay_amount", lambda *_: 0.0)
+    monkeypatch.setattr(retrying, "MAX_ATTEMPTS", ATTEMPTS)
+    monkeypatch.setattr(retrying, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(s3_connection, "READ_TIMEOUT_S", 0.3)
     with FaultProxy(s3_environment).running() as proxy:
         yield Proxied(s3_store.uri, s3_environment, proxy, monkeypatch)
 
@@ -107,8 +106,9 @@ def test_store_that_dies_after_any_request_leaves_the_old_or_the_new_checkpoint(
 ):
     """Every request of a commit, retention included, in parts and in one piece."""
     monkeypatch.setattr(s3, "MAX_PUT_BYTES", part_bytes)
-    monkeypatch.setattr(s3, "PART_BYTES", part_bytes)
-    monkeypatch.setattr(s3, "MAX_ATTEMPTS", 1)
+    monkeypatch.setattr(s3_upload, "PART_BYTES", part_bytes)
+    monkeypatch.setattr(moto.settings, "S3_UPLOAD_PART_MIN_SIZE", 1)
+    monkeypatch.setattr(retrying, "MAX_ATTEMPTS", 1)
     commit(proxied.store, 1, keep=1)
     proxied.proxy.follow(lambda request: None)
     commit(proxied.store, 2, world_size=world_size, keep=1)

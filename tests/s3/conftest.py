@@ -1,16 +1,37 @@
 """The servers that the store's contract is held against; each starts once, when first asked for."""
 
+from contextlib import ExitStack
+
 import pytest
 from tests.s3_servers import SERVERS
 
 HONEST = ("moto", "rgw")
 
 
-@pytest.fixture(scope="session", params=HONEST)
-def s3_server(request):
+@pytest.fixture(scope="session")
+def running():
+    """Servers by name, started when first asked for."""
+    with ExitStack() as stack:
+        started = {}
+
+        def start(name):
+            if name not in started:
+                started[name] = stack.enter_context(SERVERS[name]())
+            return started[name]
+
+        yield start
+
+
+@pytest.fixture(params=HONEST)
+def s3_server(request, running):
     """A server that honours conditional writes; every test runs once on each."""
-    with SERVERS[request.param]() as server:
-        yield server
+    return running(request.param)
+
+
+@pytest.fixture
+def rgw(running):
+    """Ceph's gateway, which checks who asks."""
+    return running("rgw")
 
 
 @pytest.fixture
@@ -19,11 +40,10 @@ def any_s3(s3_server, leading_to):
     return leading_to(s3_server)
 
 
-@pytest.fixture(scope="session")
-def rclone():
+@pytest.fixture
+def rclone(running):
     """A server that only pretends."""
-    with SERVERS["rclone"]() as server:
-        yield server
+    return running("rclone")
 
 
 @pytest.fixture
