@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-import moto.settings
+import moto.s3.models
 import numpy as np
 import pytest
 from tests.checkpoints import commit, tensors_of
@@ -99,7 +99,7 @@ def test_fault_that_stays_is_a_typed_error_and_the_last_checkpoint_stays(proxied
     assert assert_whole(proxied.store, 3) == 3
 
 
-@pytest.mark.parametrize(("world_size", "part_bytes"), [(1, 32 << 20), (2, 2000)])
+@pytest.mark.parametrize(("world_size", "part_bytes"), [(1, 32 << 20), (2, 3000)])
 @pytest.mark.parametrize("answering_last", [True, False])
 def test_store_that_dies_after_any_request_leaves_the_old_or_the_new_checkpoint(
     proxied, monkeypatch, world_size, answering_last, part_bytes
@@ -107,7 +107,7 @@ def test_store_that_dies_after_any_request_leaves_the_old_or_the_new_checkpoint(
     """Every request of a commit, retention included, in parts and in one piece."""
     monkeypatch.setattr(s3, "MAX_PUT_BYTES", part_bytes)
     monkeypatch.setattr(s3_upload, "PART_BYTES", part_bytes)
-    monkeypatch.setattr(moto.settings, "S3_UPLOAD_PART_MIN_SIZE", 1)
+    monkeypatch.setattr(moto.s3.models, "S3_UPLOAD_PART_MIN_SIZE", 1)
     monkeypatch.setattr(retrying, "MAX_ATTEMPTS", 1)
     commit(proxied.store, 1, keep=1)
     proxied.proxy.follow(lambda request: None)

@@ -35,7 +35,7 @@ class ConditionalPut:
             ClientError: The server's answer, once retrying has not helped.
             NotFoundError: There is no object whose version could match.
         """
-        return retried(self._attempt, passes=_may_pass)
+        return retried(self._attempt, passes=is_passing)
 
     def _attempt(self) -> bool:
         from botocore.exceptions import ClientError
@@ -45,7 +45,7 @@ class ConditionalPut:
         except ClientError as error:
             if status_of(error) != PRECONDITION_FAILED:
                 # A server that answers 5xx may still have written; one that answers 409 has not.
-                self._unsure |= is_passing(error)
+                self._unsure |= status_of(error) != CONFLICT
                 raise
             return self._refused()
         except Exception:
@@ -91,7 +91,3 @@ class ConditionalPut:
 
     def _is_mine(self, head: Any) -> bool:
         return head is not None and written_by(head) == self._writer
-
-
-def _may_pass(error: Exception) -> bool:
-    return is_passing(error) or status_of(error) == CONFLICT

@@ -104,5 +104,8 @@ def _answered(response: Any, uri: str, bucket: str, endpoint: str) -> ShardlineE
 
 
 def _is_passing(status: int, code: str | None) -> bool:
-    # S3 reports an upload that stalled as 400 RequestTimeout.
-    return (status >= 500 and status != 501) or status == 429 or code == "RequestTimeout"
+    # S3 reports an upload that stalled as 400 RequestTimeout, and 409 while another write of the
+    # object is under way.
+    return (
+        (status >= 500 and status != 501) or status in (CONFLICT, 429) or code == "RequestTimeout"
+    )
