@@ -142,7 +142,8 @@ class S3Bytes:
 
     def delete_all(self, keys: Iterable[str]) -> None:
         """Remove objects, a thousand a request."""
-        waiting, alone = [], []
+        waiting: list[str] = []
+        alone: list[str] = []
         for key in keys:
             (alone if _NOT_IN_XML.search(key) else waiting).append(key)
         for key in alone:
