@@ -8,8 +8,8 @@ from shardline.artifacts.checkpoint import (
     EpochLogs,
     best_checkpoint,
     list_checkpoints,
-    newest_intact,
 )
+from shardline.artifacts.checkpoint_reading import newest_intact
 from shardline.cluster.resources import Demand, check_fits, cluster_nodes, free_nodes
 from shardline.errors import NotFiniteError, ShardlineError
 from shardline.progress import Progress

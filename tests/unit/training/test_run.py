@@ -7,12 +7,8 @@ import pytest
 from tests.checkpoints import commit, tensors_of
 from tests.sample_datasets import spec_for, write_dataset
 
-from shardline.artifacts.checkpoint import (
-    MARKER_NAME,
-    checkpoint_key,
-    list_checkpoints,
-    newest_intact,
-)
+from shardline.artifacts.checkpoint import MARKER_NAME, checkpoint_key, list_checkpoints
+from shardline.artifacts.checkpoint_reading import newest_intact
 from shardline.data.schema import Column, Label
 from shardline.errors import SpecError
 from shardline.model.code import collect_code

@@ -1,0 +1,53 @@
+"""How checkpoints go: the marker first, the files once nobody reads them."""
+
+from collections.abc import Iterable
+
+from shardline.artifacts.checkpoint import MARKER_NAME, CheckpointManifest, read_checkpoint
+from shardline.artifacts.clock import Clock, unix_clock
+from shardline.artifacts.leases import is_leased
+from shardline.store import Store
+
+
+def delete_checkpoints(
+    store: Store, checkpoints: Iterable[CheckpointManifest], *, clock: Clock = unix_clock
+) -> None:
+    """Remove checkpoints; those that somebody reads stay for a later call."""
+    for checkpoint in checkpoints:
+        remove_folder(store, checkpoint.key, now_unix_s=clock())
+
+
+def remove_folder(store: Store, folder: str, *, now_unix_s: float) -> bool:
+    """Remove a checkpoint's folder, committed or not; False if files stay since they are read.
+
+    A reader that has seen the marker wrote its lease before, so the look after the marker is gone
+    finds it; one that comes later finds no marker. The look before spares the marker of a
+    checkpoint that is being read: it goes on being listed.
+    """
+    if is_leased(store, folder, now_unix_s=now_unix_s):
+        return False
+    return unmark_and_remove(store, folder, now_unix_s=now_unix_s)
+
+
+def unmark_and_remove(store: Store, folder: str, *, now_unix_s: float) -> bool:
+    """Let a checkpoint exist no longer; False if its files stay because somebody reads them.
+
+    They are in nobody's way: a commit of the same step names its own.
+    """
+    store.delete(f"{folder}/{MARKER_NAME}")
+    if is_leased(store, folder, now_unix_s=now_unix_s):
+        return False
+    store.delete_folder(folder)
+    return True
+
+
+def discard_damaged(
+    store: Store, checkpoint: CheckpointManifest, *, clock: Clock = unix_clock
+) -> None:
+    """Remove a checkpoint whose files are not those that were committed, read or not.
+
+    Unless another one was committed in its place meanwhile. What reads it fails anyhow; training
+    can commit its step again.
+    """
+    found = read_checkpoint(store, checkpoint.key)
+    if found is None or found.files == checkpoint.files:
+        unmark_and_remove(store, checkpoint.key, now_unix_s=clock())
