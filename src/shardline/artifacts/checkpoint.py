@@ -142,8 +142,12 @@ def read_tensors(store: Store, manifest: CheckpointManifest) -> dict[str, Any]:
 def list_checkpoints(store: Store, run: str) -> list[CheckpointManifest]:
     """Committed checkpoints of a run, oldest first."""
     folder = f"runs/{run}/checkpoints"
-    read = (read_checkpoint(store, f"{folder}/{name}") for name in store.list_folders(folder))
-    return sorted((found for found in read if found), key=lambda manifest: manifest.step)
+    while True:
+        names = store.list_folders(folder)
+        found = [read_checkpoint(store, f"{folder}/{name}") for name in names]
+        # One that is gone was removed because there are newer ones, which this list may lack.
+        if all(found) or store.list_folders(folder) == names:
+            return sorted((each for each in found if each), key=lambda manifest: manifest.step)
 
 
 def read_checkpoint(store: Store, folder: str) -> CheckpointManifest | None:

@@ -79,7 +79,7 @@ def newest_intact(
                     read_verified(store, f"{checkpoint.key}/{name}", sha256=digest)
         except (IntegrityError, NotFoundError) as error:
             logger.warning("falling back to an earlier checkpoint: %s", error)
-            discard_damaged(store, checkpoint, clock=clock)
+            discard_damaged(store, checkpoint)
             continue
         return checkpoint
     return None

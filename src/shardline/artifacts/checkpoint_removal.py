@@ -40,14 +40,12 @@ def unmark_and_remove(store: Store, folder: str, *, now_unix_s: float) -> bool:
     return True
 
 
-def discard_damaged(
-    store: Store, checkpoint: CheckpointManifest, *, clock: Clock = unix_clock
-) -> None:
-    """Remove a checkpoint whose files are not those that were committed, read or not.
+def discard_damaged(store: Store, checkpoint: CheckpointManifest) -> None:
+    """Let a checkpoint whose files are not those that were committed exist no longer, read or not.
 
-    Unless another one was committed in its place meanwhile. What reads it fails anyhow; training
-    can commit its step again.
+    Unless another one was committed in its place meanwhile. Its files stay: training commits the
+    step again and writes over them, which another command may be about to do at this moment.
     """
     found = read_checkpoint(store, checkpoint.key)
-    if found is None or found.files == checkpoint.files:
-        unmark_and_remove(store, checkpoint.key, now_unix_s=clock())
+    if found is not None and found.files == checkpoint.files:
+        store.delete(f"{checkpoint.key}/{MARKER_NAME}")
