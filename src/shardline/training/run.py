@@ -84,6 +84,16 @@ def discard_run(store: Store, run: str, *, clock: Clock = unix_clock) -> None:
             store.delete(entry.key)
 
 
+def read_run(store: Store, run: str) -> RunManifest:
+    """What a run was begun with.
+
+    Raises:
+        NotFoundError: There is no record of it.
+        IntegrityError: Nobody can read it.
+    """
+    return read_marker(store, _key(run), RunManifest)
+
+
 def differences(begun: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
     """What of a run's identity has changed, or was not known when it was begun.
 
@@ -111,7 +121,7 @@ def _in_the_spec(name: str, begun: RunManifest | None, spec: Spec) -> str:
 def _begun(store: Store, run: str) -> RunManifest | None:
     """What is on record; None if nothing is. What nobody can read is removed."""
     try:
-        return read_marker(store, _key(run), RunManifest)
+        return read_run(store, run)
     except NotFoundError:
         return None
     except IntegrityError as error:
