@@ -36,7 +36,9 @@ def unmark_and_remove(store: Store, folder: str, *, now_unix_s: float) -> bool:
     store.delete(f"{folder}/{MARKER_NAME}")
     if is_leased(store, folder, now_unix_s=now_unix_s):
         return False
-    store.delete_folder(folder)
+    # One by one: `delete_folder` would sweep up the lease that a late reader is just writing.
+    for entry in list(store.scan(f"{folder}/")):
+        store.delete(entry.key)
     return True
 
 

@@ -44,10 +44,18 @@ def datasets(
 
 @click.command()
 @look_around
-def runs(name: str | None, store_uri: str) -> Listing:
+@click.option(
+    "--checkpoints", "only_checkpoints", is_flag=True,
+    help="Show the checkpoints of run NAME: epoch, time, size, metrics, and why each is kept.",
+)  # fmt: skip
+def runs(name: str | None, store_uri: str, only_checkpoints: bool) -> Listing:
     """List training runs, or the epochs and checkpoints of one."""
     from shardline import inventory
 
+    if only_checkpoints:
+        if name is None:
+            raise click.UsageError("--checkpoints needs the NAME of a run.")
+        return {"checkpoints": inventory.checkpoints(store_uri, name)}
     listed = {"runs": inventory.runs(store_uri, name)}
     return listed if name is None else {"epochs": inventory.epochs(store_uri, name), **listed}
 

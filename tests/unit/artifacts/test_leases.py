@@ -1,5 +1,7 @@
 """Readers and removers of one checkpoint, in every order in which their requests can come."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from tests.checkpoints import commit, manifest, tensors_of
@@ -258,6 +260,27 @@ def test_delete_spares_the_marker_of_what_is_read(store):
     gone = pytest.raises(NotFoundError, match=r"step-00000005 was removed before it could be read")
     with gone, reading(store, found, reader="test"):
         pytest.fail("it is gone")
+
+
+def test_readers_and_removers_of_a_folder_get_all_or_nothing(tmp_path):
+    """Real files: folders go when they are empty, while leases are written into them."""
+    store = open_store(f"file://{tmp_path}/store")
+
+    def read():
+        try:
+            return [whole(read_held(store)) for _ in range(10)]
+        except NotFoundError:
+            return []
+
+    def remove():
+        remove_folder(store, FOLDER, now_unix_s=NOW_S)
+
+    for _ in range(10):
+        commit(store, 5)
+        with ThreadPoolExecutor(6) as pool:
+            ends = [pool.submit(work) for work in (read, read, remove, read, remove, read)]
+        for end in ends:
+            end.result()
 
 
 def test_damaged_checkpoint_is_never_confused_with_one_committed_in_its_place(store):

@@ -159,7 +159,7 @@ def test_retention_removes_broken_off_commits_that_nobody_will_complete(store, t
         commit(store, step)
         broken.append(f"{manifest(step + 1).key}/tensors-0123456789abcdef.safetensors")
         store.write(broken[-1], b"half")
-    (tmp_path / manifest(2).key / ".partial-1-ab").write_bytes(b"left by a killed process")
+    (tmp_path / manifest(3).key / ".partial-1-ab").write_bytes(b"left by a killed process")
     commit(store, 10, keep=2)
     assert [c.step for c in list_checkpoints(store, "r")] == [8, 10]
     left = {path.parent.name for path in tmp_path.rglob("*") if path.is_file()}

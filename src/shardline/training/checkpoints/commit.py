@@ -11,8 +11,9 @@ from shardline.artifacts.checkpoint import (
     list_checkpoints,
     write_share,
 )
-from shardline.artifacts.checkpoint_removal import delete_checkpoints, remove_folder
+from shardline.artifacts.checkpoint_removal import delete_checkpoints
 from shardline.artifacts.clock import Clock, unix_clock
+from shardline.artifacts.leases import is_leased
 from shardline.artifacts.retention import abandoned, kept
 from shardline.artifacts.tensor_file import TensorFile
 from shardline.artifacts.variables import MODEL_PREFIX, OPTIMIZER_PREFIX
@@ -74,7 +75,8 @@ def retain(store: Store, run: str, policy: CheckpointSpec, *, clock: Clock = uni
         delete_checkpoints(store, superfluous, clock=clock)
         folder = f"runs/{run}/checkpoints"
         for name in abandoned(store.list_folders(folder), committed, policy):
-            remove_folder(store, f"{folder}/{name}", now_unix_s=clock())
+            if not is_leased(store, f"{folder}/{name}", now_unix_s=clock()):
+                store.delete_folder(f"{folder}/{name}")
     except ShardlineError as error:
         logger.warning("old checkpoints could not be removed: %s", error)
 
