@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart check test test-unit test-browser cluster-up cluster-down lock clean
+.PHONY: help setup quickstart check test test-unit test-browser test-kills cluster-up cluster-down lock clean
 
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test-unit: setup  ## The tests that need neither Ray nor TensorFlow
 test-browser: setup  ## Draw a dataset's page in headless Chromium, which must be installed
 	@command -v chromium >/dev/null || { echo "chromium is missing; on Debian: apt-get install chromium"; exit 1; }
 	$(BIN)/pytest -q tests/browser
+
+test-kills: setup  ## 200 random SIGKILLs of processes that commit checkpoints, in a folder and on S3
+	S3_KILLS=200 $(BIN)/pytest -q tests/faults/test_kills.py
 
 cluster-up: setup  ## A local Ray cluster of NODES=2 nodes, for trying things out
 	@$(BIN)/python cluster/local.py up --nodes $(NODES)
