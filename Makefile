@@ -8,7 +8,7 @@ INSTALLED := .venv/installed
 CEPH ?= .ceph
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart check test test-unit test-browser test-s3 cluster-up cluster-down lock clean
+.PHONY: help setup quickstart check test test-unit test-browser test-s3 test-kills cluster-up cluster-down lock clean
 
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ test-s3: setup $(CEPH)/unpacked  ## The store's contract on moto, Ceph RGW (from
 $(CEPH)/unpacked: tests/fetch_ceph.sh
 	@tests/fetch_ceph.sh $(CEPH)
 	@touch $@
+
+test-kills: setup  ## 200 random SIGKILLs of processes that commit checkpoints, in a folder and on S3
+	S3_KILLS=200 $(BIN)/pytest -q tests/faults/test_kills.py
 
 cluster-up: setup  ## A local Ray cluster of NODES=2 nodes, for trying things out
 	@$(BIN)/python cluster/local.py up --nodes $(NODES)

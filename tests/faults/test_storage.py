@@ -2,20 +2,24 @@
 
 import subprocess
 import sys
+import time
 
 import moto.s3.models
 import numpy as np
 import pytest
-from tests.checkpoints import commit, tensors_of
+from tests.checkpoints import commit, manifest, tensors_of
 from tests.fault_proxy import Fault, FaultProxy, dies_after, first_times
 
 from shardline.artifacts.checkpoint import list_checkpoints
-from shardline.errors import StoreUnavailableError, TrainingError
+from shardline.errors import ShardlineError, StoreUnavailableError, TrainingError
+from shardline.garbage.collect import collect_garbage
 from shardline.store import Store, open_store, retrying, s3, s3_connection, s3_upload
+from shardline.store.local import LocalBytes
 from shardline.training.checkpoints.resume import restore_newest
 from shardline.training.exchange.peers import Alone
 
 ATTEMPTS = 3
+DAY_S = 86400.0
 
 
 @pytest.fixture
@@ -132,6 +136,115 @@ def test_store_that_dies_after_any_request_leaves_the_old_or_the_new_checkpoint(
         assert_whole(proxied.store, step)
         proxied.through()
     assert {"failed", "committed"} == set(ends)
+
+
+def continue_run(store, step):
+    """What one command does with a run: continue it, commit with retention, and tidy up."""
+    restore_newest(store, "r", Alone())
+    commit(store, step, keep=1)
+    clock = lambda: time.time() + 2 * DAY_S  # noqa: E731
+    collect_garbage(store.uri, delete=True, clock=clock)
+
+
+def leave_garbage(store, step):
+    """Of a commit that nobody completed, and of a reader that died."""
+    store.write(f"{manifest(step).key}/tensors-0123456789abcdef.safetensors", b"half")
+    store.write(f"{manifest(step).key}/readers/1-ab.json", b"{}")
+
+
+def assert_continues(store, step, *, died):
+    """Whatever the command that died has left, readers find a whole one and the next goes on."""
+    found = assert_whole(store, step - 2, step)
+    assert died or found == step
+    continue_run(store, step)
+    assert assert_whole(store, step) == step
+
+
+def test_store_that_dies_after_any_request_of_resume_commit_retention_and_gc(proxied, monkeypatch):
+    monkeypatch.setattr(retrying, "MAX_ATTEMPTS", 1)
+    commit(proxied.store, 2, keep=1)
+    leave_garbage(proxied.store, 1)
+    proxied.proxy.follow(lambda request: None)
+    continue_run(proxied.store, 4)
+    num_requests = len(proxied.proxy.requests)
+    assert num_requests > 20
+    ends = set()
+    for number, count in enumerate(range(num_requests + 1)):
+        step = 6 + 2 * number
+        proxied.around()
+        leave_garbage(proxied.store, step - 3)
+        proxied.through()
+        answering = bool(count % 2) or count == num_requests
+        proxied.proxy.follow(dies_after(count, answering_last=answering))
+        try:
+            continue_run(proxied.store, step)
+        except ShardlineError:
+            ends.add("died")
+            died = True
+        else:
+            ends.add("done")
+            died = False
+        proxied.around()
+        assert_continues(proxied.store, step, died=died)
+    assert ends == {"died", "done"}
+    continue_run(proxied.store, step)  # until then the lease of a reader that died may keep one
+    assert [c.step for c in list_checkpoints(proxied.store, "r")] == [step]
+
+
+class Died(BaseException):
+    """Nothing of the process runs any more."""
+
+
+class DyingFolder:
+    """A folder whose user dies after so many operations; the last one may still take effect."""
+
+    def __init__(self, folder, count, *, finishing_last):
+        self.operations = 0
+        self._folder, self._count, self._finishing_last = folder, count, finishing_last
+
+    def __getattr__(self, name):
+        operation = getattr(self._folder, name)
+
+        def counted(*arguments, **options):
+            self.operations += 1
+            if self.operations > self._count:
+                raise Died
+            if self.operations == self._count and self._finishing_last:
+                result = operation(*arguments, **options)
+                list(result) if name == "scan" else None
+                raise Died
+            return operation(*arguments, **options)
+
+        return counted
+
+
+@pytest.mark.parametrize("finishing_last", [True, False])
+def test_process_that_dies_after_any_operation_on_a_folder(tmp_path, monkeypatch, finishing_last):
+    store = open_store(f"file://{tmp_path}/store")
+    folder = LocalBytes(tmp_path / "store")
+
+    def dying_after(count):
+        dying = DyingFolder(folder, count, finishing_last=finishing_last)
+        monkeypatch.setattr("shardline.store.store._bytes_at", lambda uri: dying)
+        return dying
+
+    commit(store, 2, keep=1)
+    leave_garbage(store, 1)
+    counting = dying_after(10_000)
+    continue_run(store, 4)
+    assert counting.operations > 20
+    for number in range(counting.operations):
+        step, count = 6 + 2 * number, number + finishing_last
+        monkeypatch.undo()
+        leave_garbage(store, step - 3)
+        dying_after(count)
+        with pytest.raises(Died):
+            continue_run(store, step)
+        monkeypatch.undo()
+        assert_continues(store, step, died=True)
+    continue_run(store, step)
+    assert [c.step for c in list_checkpoints(store, "r")] == [step]
+    assert len(list(store.scan("runs/"))) == 2
 
 
 FULL_DISK = """

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from shardline.errors import NotFoundError, StoreError, StoreUnavailableError
-from shardline.store.local_file import PARTIAL_PREFIX, PartialFile
+from shardline.store.local_file import PARTIAL_PREFIX, PartialFile, despite_deletions
 from shardline.store.sink import Take
 
 LOCK_PREFIX = ".lock-"
@@ -62,8 +62,12 @@ class LocalBytes:
 
     def write(self, key: str, data: bytes | memoryview, *, sha256: str | None = None) -> None:  # noqa: ARG002
         """Replace the file in one step."""
-        with self.writing(key) as take:
-            take(memoryview(data))
+
+        def replace() -> None:
+            with self.writing(key) as take:
+                take(memoryview(data))
+
+        despite_deletions(replace)
 
     @contextmanager
     def writing(self, key: str) -> Iterator[Take]:
@@ -74,9 +78,13 @@ class LocalBytes:
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Link a finished file to its name; the kernel lets one of several linkers win."""
-        with PartialFile(self._path(key)) as partial:
-            partial.take(memoryview(data))
-            return partial.link()
+
+        def link() -> bool:
+            with PartialFile(self._path(key)) as partial:
+                partial.take(memoryview(data))
+                return partial.link()
+
+        return despite_deletions(link)
 
     def compare_and_swap(self, key: str, data: bytes, version: str) -> bool:
         """Replace under a lock, so that no two writers compare with the same version."""

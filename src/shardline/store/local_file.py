@@ -3,10 +3,10 @@
 import errno
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from shardline.errors import StoreError, StoreUnavailableError
 
@@ -14,8 +14,21 @@ from shardline.errors import StoreError, StoreUnavailableError
 PARTIAL_PREFIX = ".partial-"
 # The disk, the user's share of it, or the largest file that this process may write.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# Deleters remove the folders that they leave empty, perhaps before a file is in one that was made.
-MAX_FOLDER_ATTEMPTS = 10
+MAX_ATTEMPTS = 20
+
+T = TypeVar("T")
+
+
+class FolderGoneError(StoreError):
+    """The folder was deleted under a file that was being written into it."""
+
+
+def despite_deletions(write: Callable[[], T]) -> T:
+    """Write, again if the folder went meanwhile: deletions remove folders that they leave empty."""
+    for _ in range(MAX_ATTEMPTS - 1):
+        with suppress(FolderGoneError):
+            return write()
+    return write()
 
 
 class PartialFile:
@@ -31,8 +44,7 @@ class PartialFile:
         self._changed: list[Path] = []
 
     def __enter__(self) -> Self:
-        with self._explained():
-            self._file = self._created()
+        self._file = despite_deletions(self._created)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,16 +88,11 @@ class PartialFile:
 
     def _created(self) -> io.BufferedWriter:
         folder = self._target.parent
-        for attempt in range(MAX_FOLDER_ATTEMPTS):
-            new = [folder, *folder.parents]
-            self._changed = [folder, *(path.parent for path in new if not path.exists())]
+        new = (path for path in (folder, *folder.parents) if not path.exists())
+        self._changed = [folder, *(path.parent for path in new)]
+        with self._explained():
             folder.mkdir(parents=True, exist_ok=True)
-            try:
-                return self._path.open("xb")
-            except FileNotFoundError:
-                if attempt + 1 == MAX_FOLDER_ATTEMPTS:
-                    raise
-        raise AssertionError
+            return self._path.open("xb")
 
     def _finish(self) -> None:
         self._file.flush()
@@ -101,6 +108,11 @@ class PartialFile:
     def _explained(self) -> Iterator[None]:
         try:
             yield
+        except FileNotFoundError as error:
+            raise FolderGoneError(
+                f"cannot write {self._target}: {error.strerror}; its folder is being deleted, run "
+                "the same command again when nothing else writes there."
+            ) from error
         except OSError as error:
             if error.errno in NO_SPACE:
                 raise StoreUnavailableError(
