@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from shardline.artifacts.aliases import AliasRecord, promote
-from shardline.artifacts.candidate import find_candidate
+from shardline.artifacts.candidate import held_candidate
 from shardline.artifacts.clock import Clock, unix_clock
 from shardline.artifacts.export import ExportResult, export_version
 from shardline.artifacts.registry import resolve
@@ -24,16 +24,25 @@ def export_run(
     code: ModelCode,
     *,
     run: RunExport = run_on_worker,
+    step: int | None = None,
     clock: Clock = unix_clock,
 ) -> ExportResult:
     """Export the run's checkpoint, then move `export.alias` if the gate lets the version pass.
 
+    Args:
+        store: Where the run is.
+        spec: The line.
+        code: The builder's.
+        run: Where TensorFlow may be imported.
+        step: Of the checkpoint; left out, the best by `train.checkpoint.monitor`, or the last.
+        clock: When the alias moves.
+
     Raises:
-        NotFoundError: The run has no checkpoint.
+        NotFoundError: The run has no such checkpoint.
         GateError: The version exists now, but the alias stays where it was.
     """
-    candidate = find_candidate(store, spec, code)
-    result = run(export_version, candidate)
+    with held_candidate(store, spec, code, reader="export", step=step) as candidate:
+        result = run(export_version, candidate)
     if spec.export.alias is None:
         return result
     manifest = resolve(store, result.model, version=result.version)
