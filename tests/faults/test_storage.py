@@ -4,9 +4,9 @@ import subprocess
 import sys
 import time
 
+import moto.s3.models
 import numpy as np
 import pytest
-from botocore.retries import standard
 from tests.checkpoints import commit, manifest, tensors_of
 from tests.fault_proxy import Fault, FaultProxy, dies_after, first_times
 
@@ -14,7 +14,7 @@ from shardline.artifacts import leases
 from shardline.artifacts.checkpoint import list_checkpoints
 from shardline.errors import ShardlineError, StoreUnavailableError, TrainingError
 from shardline.garbage.collect import collect_garbage
-from shardline.store import Store, open_store, s3
+from shardline.store import Store, open_store, retrying, s3, s3_connection, s3_upload
 from shardline.store.local import LocalBytes
 from shardline.training.checkpoints.resume import restore_newest
 from shardline.training.exchange.peers import Alone
@@ -26,10 +26,9 @@ DAY_S = 86400.0
 @pytest.fixture
 def proxied(s3_store, s3_environment, monkeypatch):
     """A bucket's store with the client's way to it leading through a proxy."""
-    monkeypatch.setattr(s3, "MAX_ATTEMPTS", ATTEMPTS)
-    monkeypatch.setattr(s3, "READ_BACKOFF_S", 0.0)
-    monkeypatch.setattr(s3, "READ_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(standard.ExponentialBackoff, "delay_amount", lambda *_: 0.0)
+    monkeypatch.setattr(retrying, "MAX_ATTEMPTS", ATTEMPTS)
+    monkeypatch.setattr(retrying, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(s3_connection, "READ_TIMEOUT_S", 0.3)
     with FaultProxy(s3_environment).running() as proxy:
         yield Proxied(s3_store.uri, s3_environment, proxy, monkeypatch)
 
@@ -105,15 +104,16 @@ def test_fault_that_stays_is_a_typed_error_and_the_last_checkpoint_stays(proxied
     assert assert_whole(proxied.store, 3) == 3
 
 
-@pytest.mark.parametrize(("world_size", "part_bytes"), [(1, 32 << 20), (2, 2000)])
+@pytest.mark.parametrize(("world_size", "part_bytes"), [(1, 32 << 20), (2, 3000)])
 @pytest.mark.parametrize("answering_last", [True, False])
 def test_store_that_dies_after_any_request_leaves_the_old_or_the_new_checkpoint(
     proxied, monkeypatch, world_size, answering_last, part_bytes
 ):
     """Every request of a commit, retention included, in parts and in one piece."""
     monkeypatch.setattr(s3, "MAX_PUT_BYTES", part_bytes)
-    monkeypatch.setattr(s3, "PART_BYTES", part_bytes)
-    monkeypatch.setattr(s3, "MAX_ATTEMPTS", 1)
+    monkeypatch.setattr(s3_upload, "PART_BYTES", part_bytes)
+    monkeypatch.setattr(moto.s3.models, "S3_UPLOAD_PART_MIN_SIZE", 1)
+    monkeypatch.setattr(retrying, "MAX_ATTEMPTS", 1)
     commit(proxied.store, 1, keep=1)
     proxied.proxy.follow(lambda request: None)
     commit(proxied.store, 2, world_size=world_size, keep=1)
@@ -163,7 +163,7 @@ def assert_continues(store, step, *, died):
 
 def test_store_that_dies_after_any_request_of_resume_commit_retention_and_gc(proxied, monkeypatch):
     """An hour passes between two commands: what a reader held that died is free again."""
-    monkeypatch.setattr(s3, "MAX_ATTEMPTS", 1)
+    monkeypatch.setattr(retrying, "MAX_ATTEMPTS", 1)
     monkeypatch.setattr(leases, "LEASE_S", -leases.CLOCK_SKEW_S - 1)
     commit(proxied.store, 2, keep=1)
     leave_garbage(proxied.store, 1)
@@ -177,7 +177,8 @@ def test_store_that_dies_after_any_request_of_resume_commit_retention_and_gc(pro
         proxied.around()
         leave_garbage(proxied.store, step - 3)
         proxied.through()
-        proxied.proxy.follow(dies_after(count, answering_last=bool(count % 2)))
+        answering = bool(count % 2) or count == num_requests
+        proxied.proxy.follow(dies_after(count, answering_last=answering))
         try:
             continue_run(proxied.store, step)
         except ShardlineError:
