@@ -153,5 +153,10 @@ def _statistics(values, column):
         return ColumnStatistics(count=len(values), nulls=0, vocabulary=distinct)
     numbers = np.asarray(values, np.float64)
     return ColumnStatistics(
-        count=numbers.size, nulls=0, mean=float(numbers.mean()), variance=float(numbers.var())
+        count=numbers.size,
+        nulls=0,
+        mean=float(numbers.mean()),
+        variance=float(numbers.var()),
+        min=float(numbers.min()),
+        max=float(numbers.max()),
     )
