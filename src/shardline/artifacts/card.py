@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from shardline.artifacts.card_calls import calls
-from shardline.artifacts.card_text import code, number, table, text
+from shardline.artifacts.card_text import code, number, table
 from shardline.artifacts.keras_file import OwnObject
 from shardline.artifacts.manifest import ModelManifest, Seen
 from shardline.data.schema import Column
@@ -45,7 +45,7 @@ def model_card(facts: CardFacts) -> str:
     """The card as Markdown, the same for the same facts."""
     manifest = facts.manifest
     parts = [
-        f"# {text(manifest.name)}, version {manifest.version}",
+        f"# {manifest.name}, version {manifest.version}",
         _summary(manifest),
         "## Inputs and outputs",
         _inputs(manifest),
@@ -69,15 +69,15 @@ def model_card(facts: CardFacts) -> str:
 def _summary(manifest: ModelManifest) -> str:
     label, when = manifest.label, datetime.fromtimestamp(manifest.created_unix_s, UTC)
     if label.vocabulary is None:
-        learned = f"{code(label.name)} ({label.dtype})"
+        learned = f"{code(label.name)}, a number ({label.dtype}),"
     else:
         names = ", ".join(map(code, label.vocabulary[:MAX_CLASSES]))
         more = len(label.vocabulary) - MAX_CLASSES
         rest = f" and {more} more" if more > 0 else ""
-        learned = f"{code(label.name)}, one of {len(label.vocabulary)} classes: {names}{rest}"
+        learned = f"{code(label.name)}, one of {len(label.vocabulary)} classes ({names}{rest}),"
     inputs = "1 input" if len(manifest.inputs) == 1 else f"{len(manifest.inputs)} inputs"
     return (
-        f"Predicts {learned}; from {inputs}. Exported on {when:%Y-%m-%d %H:%M} UTC from step "
+        f"Predicts {learned} from {inputs}. Exported on {when:%Y-%m-%d %H:%M} UTC from step "
         f"{manifest.lineage.step} of run {code(manifest.lineage.run)}."
     )
 
@@ -149,7 +149,7 @@ def _data(facts: CardFacts) -> str:
 def _metrics(manifest: ModelManifest) -> str:
     if not manifest.metrics:
         return "It was never evaluated: `shardline evaluate`, then export again."
-    rows = [(text(name), number(value)) for name, value in sorted(manifest.metrics.items())]
+    rows = [(code(name), number(value)) for name, value in sorted(manifest.metrics.items())]
     where = ""
     if manifest.evaluated_split is not None:
         where = (
@@ -194,9 +194,7 @@ def _limits(facts: CardFacts) -> Iterable[str]:
         yield "Tested on rows of the same source as it was trained on, and on no others."
     small = [s for s in manifest.slices if s.column is not None and s.rows < FEW_ROWS]
     if small:
-        yield (
-            f"{len(small)} of the slices have fewer than {FEW_ROWS} rows: their figures say little."
-        )
+        yield (f"Slices of fewer than {FEW_ROWS} rows ({len(small)} of them) say little.")
     yield from _input_limits(manifest.inputs)
 
 

@@ -9,6 +9,7 @@ from shardline.artifacts.keras_file import LAMBDA, OwnObject
 from shardline.artifacts.manifest import MARKER_NAME, ModelManifest
 from shardline.artifacts.signature import SIGNATURE, call_keywords
 from shardline.data.schema import Column
+from shardline.report import one_line
 
 MAX_SHOWN = 800
 """Characters of an example row; a longer one is taken from `model.json`."""
@@ -96,16 +97,12 @@ def _constant(column: Column) -> str:
 
 
 def _comment(column: Column, keywords: dict[str, str]) -> str:
-    notes = [] if keywords[column.name] == column.name else [_printable(column.name)]
+    notes = [] if keywords[column.name] == column.name else [one_line(column.name)]
     if column.dtype == "timestamp":
         notes.append("microseconds since 1970, in UTC")
     if column.padding is not None:
         notes.append(f"filled up with {column.padding.value}")
     return f"  # {', '.join(notes)}" if notes else ""
-
-
-def _printable(name: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in name).split())
 
 
 def _keras_call(own: Sequence[OwnObject]) -> str:

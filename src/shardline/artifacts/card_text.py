@@ -3,17 +3,12 @@
 import re
 from collections.abc import Sequence
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&-])")
-
-
-def text(value: str) -> str:
-    """Words between others, shown as they are."""
-    return _MARKUP.sub(r"\\\1", _one_line(value))
+from shardline.report import one_line
 
 
 def code(value: str) -> str:
     """A name, set off from the words around it; also inside a table."""
-    shown = _one_line(value).replace("|", "\\|")
+    shown = one_line(value).replace("|", "\\|")
     longest = max((len(run) for run in re.findall("`+", shown)), default=0)
     if not longest:
         return f"`{shown}`" if shown.strip() else '`""`'
@@ -30,7 +25,3 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table; cells are Markdown already."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _one_line(value: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in value).split())
