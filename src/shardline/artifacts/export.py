@@ -82,7 +82,7 @@ def export_version(candidate: Candidate, *, clock: Clock = unix_clock) -> Export
 
 def _proven(candidate: Candidate, folder: Path, process: CleanProcess) -> _Proven:
     restored, label = restored_model(candidate), candidate.dataset.columns.label
-    signature = _freeze(restored, folder, label)
+    signature = freeze_model(restored, folder, label)
     rows = read_trial_rows(candidate.store, candidate.dataset, restored.inputs)
     chosen = golden_rows(rows.columns)
     # Both sides get what the file gives back, so that no difference lies in how rows travel.
@@ -121,7 +121,12 @@ def _description(
     )
 
 
-def _freeze(restored: RestoredModel, folder: Path, label: Label) -> SavedSignature:
+def freeze_model(restored: RestoredModel, folder: Path, label: Label) -> SavedSignature:
+    """Write a model's SavedModel and its `.keras` file into a folder.
+
+    Raises:
+        ModelError: It cannot be saved, or would need this process's files or code.
+    """
     try:
         signature = write_saved_model(restored.model, folder, inputs=restored.inputs, label=label)
         restored.model.save(folder / KERAS_FILE)
