@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import numpy as np
+
 from shardline.artifacts.card_calls import calls
 from shardline.artifacts.card_text import code, number, table
 from shardline.artifacts.keras_file import OwnObject
@@ -115,7 +117,8 @@ def _range(column: Column, seen: Seen | None) -> str:
 
 
 def _moment(unix_s: float) -> str:
-    return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M}"
+    # Python's datetime ends with the year 9999.
+    return str(np.datetime64(int(unix_s // 60), "m")).replace("T", " ")
 
 
 def _missing(column: Column) -> str:

@@ -71,7 +71,7 @@ MANIFEST = ModelManifest(
         "petal length (cm)": Seen(min=1.0, max=6.9),
         "city": Seen(texts=12),
         "basket": Seen(min=0, max=49),
-        "when": Seen(min=0, max=86400),
+        "when": Seen(min=-60, max=253402300800),
         "age": Seen(min=0, max=99),
     },
     slices=(
