@@ -36,7 +36,7 @@ def by_tensorflow(folder, row):
 def by_keras(folder, row):
     model = keras.models.load_model(folder / "model.keras")
     tensors = list(row.values())
-    if isinstance(model.input, dict):
+    if isinstance(getattr(model, "input", None), dict):
         tensors = dict(zip(sorted(model.input), tensors, strict=True))
     answers = model(tensors if len(row) > 1 else tensors[0])
     return answers if isinstance(answers, dict) else {"only": answers}

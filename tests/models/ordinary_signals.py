@@ -218,7 +218,7 @@ class RaggedMean(layers.Layer):
         vectors = tf.ragged.map_flat_values(tf.gather, tf.convert_to_tensor(self.table), ragged)
         return tf.math.divide_no_nan(
             tf.reduce_sum(vectors, axis=1),
-            tf.cast(ragged.row_lengths(), tf.float32)[:, None],
+            tf.cast(ragged.row_lengths(), vectors.dtype)[:, None],
         )
 
     def compute_output_shape(self, shape):

@@ -49,7 +49,7 @@ def load(folder):
 def deviation(file, columns, answers):
     """How far the numbers of the `.keras` file lie from those of the SavedModel, at most."""
     model = keras.models.load_model(file)
-    if not isinstance(model.input, dict):
+    if not isinstance(getattr(model, "input", None), dict):
         (columns,) = columns.values()
     found = [plain(tf.cast(tensor, "float64")) for tensor in keras.tree.flatten(model(columns))]
     numbers = [array.astype(np.float64) for array in answers.values() if array.dtype.kind != "U"]

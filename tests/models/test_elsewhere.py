@@ -1,6 +1,7 @@
 """An exported folder where users put it: TensorFlow, Keras, MLflow, TensorFlow Serving, Triton."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,13 +30,15 @@ TENSORFLOW_TYPES = {
 
 
 @pytest.fixture
-def versions(classifier, line, two_inputs):
-    """Folder and manifest of each exported model."""
+def versions(exported_stores, tmp_path):
+    """A copy of the folder and the manifest of each exported model."""
     found = {}
-    for name, exported in zip(MODELS, (classifier, line, two_inputs), strict=True):
-        key = f"models/{exported.result.model}/{exported.result.version}"
-        manifest = read_marker(exported.store, f"{key}/model.json", ModelManifest)
-        found[name] = Path(local_path(exported.store.uri), key), manifest
+    for name in MODELS:
+        candidate, result = exported_stores(name)
+        key = f"models/{result.model}"
+        manifest = read_marker(candidate.store, f"{key}/1/model.json", ModelManifest)
+        shutil.copytree(Path(local_path(candidate.store.uri), key), tmp_path / key)
+        found[name] = tmp_path / key / "1", manifest
     return found
 
 
