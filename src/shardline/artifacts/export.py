@@ -10,7 +10,7 @@ from typing import Any
 
 from shardline.artifacts.candidate import Candidate, RestoredModel, recipe_digest, restored_model
 from shardline.artifacts.clock import Clock, unix_clock
-from shardline.artifacts.evaluation import HELD_OUT, find_evaluation
+from shardline.artifacts.evaluation import HELD_OUT, EvaluationManifest, find_evaluation
 from shardline.artifacts.graph_scan import forbidden_ops
 from shardline.artifacts.manifest import Lineage, ModelManifest
 from shardline.artifacts.parity import (
@@ -56,7 +56,12 @@ def export_version(candidate: Candidate, *, clock: Clock = unix_clock) -> Export
         ModelError: The builder's model cannot be frozen.
         ParityError: The frozen model does not answer as the model in memory does.
     """
-    name, lineage, metrics = candidate.spec.model_name, _lineage(candidate), _metrics(candidate)
+    name, lineage, evaluation = (
+        candidate.spec.model_name,
+        _lineage(candidate),
+        _evaluation(candidate),
+    )
+    metrics = dict(evaluation.metrics) if evaluation else {}
     existing = find_export(candidate.store, name, lineage=lineage, metrics=metrics)
     if existing is not None:
         return _result(candidate.store, existing, reused=True)
@@ -73,6 +78,8 @@ def export_version(candidate: Candidate, *, clock: Clock = unix_clock) -> Export
             outputs=signature.outputs,
             label=candidate.dataset.columns.label,
             metrics=metrics,
+            evaluated_split=evaluation.split if evaluation else None,
+            evaluated_rows=evaluation.rows if evaluation else None,
             parity_max_abs_error=parity,
             lineage=lineage,
             files=_digests(folder),
@@ -142,14 +149,13 @@ def _lineage(candidate: Candidate) -> Lineage:
     )
 
 
-def _metrics(candidate: Candidate) -> dict[str, float]:
-    found = find_evaluation(
+def _evaluation(candidate: Candidate) -> EvaluationManifest | None:
+    return find_evaluation(
         candidate.store,
         candidate.checkpoint,
         candidate.dataset,
         builder_digest=candidate.builder_digest,
     )
-    return dict(found.metrics) if found else {}
 
 
 def _digests(folder: Path) -> dict[str, str]:

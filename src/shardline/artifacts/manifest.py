@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from shardline.data.schema import Column, Label
+from shardline.spec.data import SplitName
 from shardline.store import Marker
 
 MARKER_NAME = "model.json"
@@ -46,6 +47,10 @@ class ModelManifest(Marker):
     label: Label
     metrics: dict[str, float]
     """Evaluation on the held-out split; empty when there was none."""
+    evaluated_split: SplitName | None = None
+    """The split that `metrics` come from; None when there was no evaluation."""
+    evaluated_rows: int | None = None
+    """Rows of that split, each counted once."""
     parity_max_abs_error: float
     lineage: Lineage
     files: dict[str, str]
