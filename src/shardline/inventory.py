@@ -1,4 +1,4 @@
-"""What a store holds: datasets, runs and models as plain rows for tables and JSON."""
+"""What a store holds of datasets and runs, as plain rows for tables and JSON."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from shardline.artifacts.checkpoint import CheckpointManifest, best_checkpoint, list_checkpoints
 from shardline.artifacts.journal import read_journal
-from shardline.artifacts.registry import list_models, model_names, resolve, versions
 from shardline.data.manifest import DatasetManifest, dataset_versions, load_dataset
 from shardline.data.pinned import pinned_columns
 from shardline.data.quarantine_summary import summarise_quarantine
@@ -154,33 +153,6 @@ def _monitor_of(store: Store, run: str) -> MonitorSpec | None:
         return MonitorSpec(**monitor) if monitor else None
     except (NotFoundError, ValueError, KeyError, TypeError):
         return None  # a run without a readable record has no best but its last
-
-
-def models(store_uri: str, name: str | None) -> Rows:
-    """Every model with its aliases, or all versions of one."""
-    store = _store(store_uri)
-    if name is None:
-        return [
-            {
-                "model": summary.name,
-                "versions": len(summary.versions),
-                "aliases": " ".join(f"{alias}={v}" for alias, v in summary.aliases.items()),
-            }
-            for summaries in _found(lambda each: list_models(store, [each]), model_names(store))
-            for summary in summaries
-        ]
-    found = _found(lambda v: resolve(store, name, version=v), versions(store, name))
-    return [
-        {
-            "model": manifest.name,
-            "version": manifest.version,
-            "metrics": " ".join(f"{key}={value:.4g}" for key, value in manifest.metrics.items()),
-            "run": f"{manifest.lineage.run}@{manifest.lineage.step}",
-            "dataset": f"{manifest.lineage.dataset}/{manifest.lineage.dataset_version}",
-            "uri": store.uri_of(manifest.folder),
-        }
-        for manifest in _some(found, f"model {name!r}", store)
-    ]
 
 
 def _dataset_row(manifest: DatasetManifest) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The verbs that show what a store holds: datasets, runs, models."""
+"""The verbs that show what a store holds: datasets and runs."""
 
 from pathlib import Path
 
@@ -52,13 +52,4 @@ def runs(name: str | None, store_uri: str) -> Listing:
     return listed if name is None else {"epochs": inventory.epochs(store_uri, name), **listed}
 
 
-@click.command()
-@look_around
-def models(name: str | None, store_uri: str) -> Listing:
-    """List registered models, or the versions of one."""
-    from shardline import inventory
-
-    return {"models": inventory.models(store_uri, name)}
-
-
-COMMANDS = (datasets, runs, models)
+COMMANDS = (datasets, runs)
