@@ -37,11 +37,12 @@ def _decided(store: Store, request: Tombstone) -> Tombstone:
     tombstone, stamp = erect(store, request)
     if tombstone.state == "deleted":
         return tombstone
-    used = fence_aliases(store, model, version)
+    mine = tombstone.id == request.id
+    used = fence_aliases(store, model, version) if mine else []
     if used:
         settle(store, tombstone, stamp, "withdrawn")
         _check_unused(model, version, used)
-    if not settle(store, tombstone, stamp, "deleted"):
+    if not mine or not settle(store, tombstone, stamp, "deleted"):
         raise ConflictError(
             f"version {version} of model {model!r} is being deleted by somebody else, too; look at "
             f"`shardline models {model}`."

@@ -59,17 +59,17 @@ def erect(store: Store, wanted: Tombstone) -> tuple[Tombstone, str]:
     """Put a pending tombstone up, or take over what an earlier attempt left.
 
     Returns:
-        The tombstone that is there now, `wanted` unless the version is deleted already, and its
-        version in the store.
+        The tombstone that is there now and its version in the store. It is `wanted`, unless the
+        version is deleted already or another attempt was faster.
     """
     key = _key(wanted.model, wanted.version)
-    while True:
-        commit_marker(store, key, wanted)
-        data, stamp = store.read_versioned(key)
-        found = parse_marker(store, key, data, Tombstone)
-        if found.id == wanted.id or found.state == "deleted":
-            return found, stamp
-        store.compare_and_swap(key, dump_marker(wanted), version=stamp)
+    commit_marker(store, key, wanted)
+    found, stamp = _read(store, key)
+    if found.id == wanted.id or found.state == "deleted":
+        return found, stamp
+    # Tried once: two living attempts must not take over from each other for ever.
+    store.compare_and_swap(key, dump_marker(wanted), version=stamp)
+    return _read(store, key)
 
 
 def settle(store: Store, pending: Tombstone, stamp: str, state: State) -> bool:
@@ -80,6 +80,11 @@ def settle(store: Store, pending: Tombstone, stamp: str, state: State) -> bool:
         return True
     # A write whose answer was lost is sent again by the client, and then finds itself.
     return read_marker(store, key, Tombstone) == settled
+
+
+def _read(store: Store, key: str) -> tuple[Tombstone, str]:
+    data, stamp = store.read_versioned(key)
+    return parse_marker(store, key, data, Tombstone), stamp
 
 
 def _key(model: str, version: int) -> str:

@@ -41,7 +41,7 @@ def delete(reference: str, store_uri: str, why: str, as_json: bool) -> None:
         wanted = parse_reference(reference)
         if not isinstance(wanted, ModelReference) or wanted.version is None:
             raise click.UsageError(
-                f"{reference!r} is no model version; name one as models/NAME/VERSION."
+                f"{reference!r} names no model version; write models/NAME/VERSION."
             )
         store = open_store(absolute(store_uri, base=Path.cwd()))
         gone = delete_version(store, wanted.name, wanted.version, why=why, author=current_author())
