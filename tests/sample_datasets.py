@@ -35,7 +35,8 @@ def arrow_column(values, column):
     """Values (rows, *shape) as a shard has them."""
     if not column.shape:
         return pa.array(list(values) if column.dtype == "string" else values, column.arrow_type)
-    flat = pa.array(np.asarray(values, column.dtype).ravel())
+    dtype = object if column.dtype == "string" else column.dtype
+    flat = pa.array(np.asarray(values, dtype).ravel())
     storage = pa.FixedSizeListArray.from_arrays(flat, int(np.prod(column.shape)))
     return pa.ExtensionArray.from_storage(column.arrow_type, storage)
 
@@ -149,9 +150,14 @@ def _write_split(store, folder, split, columns, values, sizes):
 
 def _statistics(values, column):
     if column.dtype == "string":
-        distinct = tuple(sorted(set(values)))
+        distinct = tuple(sorted(set(np.ravel(values))))
         return ColumnStatistics(count=len(values), nulls=0, vocabulary=distinct)
     numbers = np.asarray(values, np.float64)
     return ColumnStatistics(
-        count=numbers.size, nulls=0, mean=float(numbers.mean()), variance=float(numbers.var())
+        count=numbers.size,
+        nulls=0,
+        mean=float(numbers.mean()),
+        variance=float(numbers.var()),
+        min=float(numbers.min()),
+        max=float(numbers.max()),
     )

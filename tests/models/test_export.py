@@ -1,16 +1,23 @@
 """Export with real Keras models: what is frozen, proven and published."""
 
+import json
+
 import numpy as np
 import pytest
-from tests.sample_datasets import candidate_of
+from tests.models.ordinary import ROWS, write_everything
+from tests.sample_datasets import candidate_of, spec_for
 
 from shardline.artifacts.export import export_version
-from shardline.artifacts.manifest import ModelManifest
+from shardline.artifacts.manifest import ModelManifest, Seen
 from shardline.artifacts.predictor import load_predictor
 from shardline.artifacts.registry import versions
 from shardline.artifacts.saved_model import write_saved_model
 from shardline.data.schema import Column, Label
 from shardline.errors import ModelError, ParityError
+from shardline.evaluation.worker import evaluate_candidate
+from shardline.model.builder import build_model
+from shardline.model.code import collect_code
+from shardline.serving.wire import parse_predict
 from shardline.store import read_marker
 
 
@@ -96,15 +103,30 @@ def test_export_writes_a_serving_base_path_and_lineage(classifier):
     assert manifest.lineage.checkpoint_digest == classifier.candidate.checkpoint.digest
     assert manifest.lineage.step == 3
     assert manifest.metrics == {}
+    assert manifest.seen == {"image": Seen(min=0, max=255)}
+    assert list(manifest.example) == ["image"]
+    assert manifest.spec["name"] == "digits"
 
 
-def test_export_random_model_fails_parity_and_makes_no_version(store, images):
+def noisy(x):
+    import tensorflow as tf
+
+    return x + tf.random.normal(tf.shape(x))
+
+
+def otherwise_when_saved(x):
+    import tensorflow as tf
+
+    return x if tf.executing_eagerly() else x + 1e-3
+
+
+@pytest.mark.parametrize("change", [noisy, otherwise_when_saved])
+def test_export_that_answers_otherwise_makes_no_version_and_takes_no_number(store, images, change):
     def build(features):
         import keras
-        import tensorflow as tf
 
         x = keras.layers.Flatten()(keras.ops.cast(features["image"].input, "float32"))
-        x = keras.layers.Lambda(lambda t: t + tf.random.normal(tf.shape(t)))(x)
+        x = keras.layers.Lambda(change, output_shape=(16,))(x)
         model = keras.Model(features.inputs, keras.layers.Dense(2, name="out")(x))
         model.compile(loss="mse")
         return model
@@ -112,7 +134,7 @@ def test_export_random_model_fails_parity_and_makes_no_version(store, images):
     candidate = candidate_of(store, images, build)
     with pytest.raises(ParityError, match=r"output 'out' of the exported model deviates by"):
         export_version(candidate)
-    assert versions(store, "digits") == []
+    assert list(store.scan("models/")) == []
 
 
 def test_export_model_with_python_code_in_its_graph_is_refused(store, images):
@@ -131,4 +153,92 @@ def test_export_model_with_python_code_in_its_graph_is_refused(store, images):
 
     with pytest.raises(ModelError, match=r"the model contains PyFunc"):
         export_version(candidate_of(store, images, build))
-    assert versions(store, "digits") == []
+    assert list(store.scan("models/")) == []
+
+
+def build_of_everything(features):
+    """Texts, a ragged list, numbers and times in; numbers, integers and booleans out; bfloat16."""
+    import keras
+    from tests.models.ordinary_signals import RaggedMean
+
+    city = keras.layers.Embedding(4, 2)(features["city"].indexed())
+    parts = [
+        RaggedMean(20, 4)(features["basket"].input),
+        keras.layers.Flatten()(city),
+        features["age"].normalized(),
+        features["when"].cyclic("day"),
+        keras.layers.Dense(4)(features["wide"].input),
+    ]
+    joined = keras.layers.Concatenate()([keras.ops.cast(part, "bfloat16") for part in parts])
+    scores = keras.layers.Dense(3, "softmax", name="kind")(joined)
+    outputs = {
+        "kind": scores,
+        "best": keras.ops.argmax(scores, axis=-1),
+        "sure": keras.ops.max(scores, axis=-1) > 0.4,
+    }
+    model = keras.Model(
+        {f.column.name: f.input for f in features.values() if "input" in vars(f)}, outputs
+    )
+    model.compile(loss={"kind": "sparse_categorical_crossentropy"})
+    return model
+
+
+def test_export_of_inputs_and_outputs_of_every_kind_in_low_precision(store, tmp_path):
+    dataset = write_everything(store)
+    train = {"mixed_precision": "mixed_bfloat16", "global_batch": 8}
+    candidate = candidate_of(store, dataset, build_of_everything, train=train)
+    evaluate_candidate(candidate, "test")
+    result = export_version(candidate)
+    assert result.parity <= 1e-5
+    manifest = read_marker(store, "models/everything/1/model.json", ModelManifest)
+    assert {c.name: (c.dtype, c.shape) for c in manifest.outputs} == {
+        "kind": ("float32", (3,)), "best": ("int32", ()), "sure": ("bool", ()),
+    }  # fmt: skip
+    assert (manifest.evaluated_split, manifest.evaluated_rows) == ("test", ROWS)
+    assert list(manifest.metrics) == ["loss", "kind_loss"]
+    assert {each.column for each in manifest.slices} == {None, "kind", "city"}
+    assert manifest.slices[0].rows == ROWS
+    assert manifest.seen["city"] == Seen(texts=3)
+    request = parse_predict(
+        json.dumps({"instances": [manifest.example] * 2}).encode(), manifest.inputs, max_rows=2
+    )
+    predictor = load_predictor(store, "everything", 1, cache_dir=tmp_path / "cache")
+    answers = predictor.predict(request.columns)
+    assert {name: len(array) for name, array in answers.items()} == dict.fromkeys(answers, 2)
+    card = store.read("models/everything/1/MODEL_CARD.md").decode()
+    assert f"On all {ROWS} rows of the test split." in card
+    assert 'custom_objects={"RaggedMean": RaggedMean}' in card
+
+
+def test_ragged_and_sparse_inputs_are_refused_in_a_sentence(store):
+    import keras
+
+    dataset = write_everything(store)
+
+    def build(features, kind):
+        x = keras.Input((5,), name="basket", dtype="int64", **{kind: True})
+        model = keras.Model(x, keras.layers.Dense(1)(keras.ops.cast(x, "float32")))
+        model.compile(loss="mse")
+        return model
+
+    for kind in ("ragged", "sparse"):
+        spec = spec_for(store, dataset, build, model={"builder": build, "params": {"kind": kind}})
+        with pytest.raises(ModelError, match=f"model input 'basket' is {kind}, rows come as dense"):
+            build_model(collect_code(spec), spec, dataset)
+
+
+def test_ragged_output_is_refused_in_a_sentence(tmp_path):
+    import keras
+    import tensorflow as tf
+
+    class Ragged(keras.layers.Layer):
+        def call(self, x):
+            return tf.RaggedTensor.from_tensor(x, padding=0)
+
+    column = Column(name="basket", dtype="int64", shape=(5,))
+    x = keras.Input((5,), dtype="int64", name="basket")
+    model = keras.Model(x, Ragged(name="kept")(x))
+    with pytest.raises(ModelError, match="has shape"):
+        write_saved_model(
+            model, tmp_path / "model", inputs=[column], label=Label(name="y", dtype="float32")
+        )

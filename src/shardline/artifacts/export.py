@@ -2,36 +2,33 @@
 
 import hashlib
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version as library_version
 from pathlib import Path
-from typing import Any
 
-from shardline.artifacts.candidate import Candidate, RestoredModel, recipe_digest, restored_model
+from shardline.artifacts.answers import measured_slices, model_answers
+from shardline.artifacts.candidate import Candidate, RestoredModel, restored_model
+from shardline.artifacts.card import CARD_FILE, CardFacts, model_card
 from shardline.artifacts.clock import Clock, unix_clock
-from shardline.artifacts.evaluation import HELD_OUT, EvaluationManifest, find_evaluation
+from shardline.artifacts.evaluation import EvaluationManifest, find_evaluation
+from shardline.artifacts.example import example_row
+from shardline.artifacts.facts import data_facts, lineage_of, seen_values
+from shardline.artifacts.golden import TrialRows, golden_rows, read_trial_rows
 from shardline.artifacts.graph_scan import forbidden_ops
-from shardline.artifacts.manifest import Lineage, ModelManifest
+from shardline.artifacts.keras_file import own_objects
+from shardline.artifacts.manifest import ModelManifest
 from shardline.artifacts.parity import (
     CleanProcess,
     clean_process,
     compare,
-    decoded,
     read_arrays,
     write_arrays,
 )
 from shardline.artifacts.predictor import KERAS_FILE
 from shardline.artifacts.registry import claim_version, find_export, publish
-from shardline.artifacts.saved_model import SavedSignature, named_answers, write_saved_model
-from shardline.data.batches import read_block
-from shardline.data.manifest import DatasetManifest
-from shardline.data.schema import Column, Label
+from shardline.artifacts.saved_model import SavedSignature, write_saved_model
+from shardline.data.schema import Label
 from shardline.errors import ModelError
 from shardline.store import Store
-
-MAX_GOLDEN_ROWS = 64
-LIBRARIES = ("shardline", "keras", "tensorflow", "numpy")
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,16 @@ class ExportResult:
     """Whether the version existed already."""
 
 
+@dataclass(frozen=True)
+class _Proven:
+    """A model whose frozen form answers as it does."""
+
+    restored: RestoredModel
+    signature: SavedSignature
+    rows: TrialRows
+    parity: float
+
+
 def export_version(candidate: Candidate, *, clock: Clock = unix_clock) -> ExportResult:
     """Publish a checkpoint as a model version; the same one again if it is there already.
 
@@ -56,48 +63,70 @@ def export_version(candidate: Candidate, *, clock: Clock = unix_clock) -> Export
         ModelError: The builder's model cannot be frozen.
         ParityError: The frozen model does not answer as the model in memory does.
     """
-    name, lineage, evaluation = (
-        candidate.spec.model_name,
-        _lineage(candidate),
-        _evaluation(candidate),
-    )
+    store, name, evaluation = candidate.store, candidate.spec.model_name, _evaluation(candidate)
     metrics = dict(evaluation.metrics) if evaluation else {}
-    existing = find_export(candidate.store, name, lineage=lineage, metrics=metrics)
+    existing = find_export(store, name, lineage=lineage_of(candidate), metrics=metrics)
     if existing is not None:
-        return _result(candidate.store, existing, reused=True)
+        return _result(store, existing, reused=True)
     with clean_process() as process, tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "model")
-        restored = restored_model(candidate)
-        signature = _freeze(restored, folder, candidate.dataset.columns.label)
-        parity = _prove_parity(restored, folder, candidate, process)
-        manifest = ModelManifest(
-            name=name,
-            version=claim_version(candidate.store, name),
-            created_unix_s=clock(),
-            inputs=signature.inputs,
-            outputs=signature.outputs,
-            label=candidate.dataset.columns.label,
-            metrics=metrics,
-            evaluated_split=evaluation.split if evaluation else None,
-            evaluated_rows=evaluation.rows if evaluation else None,
-            parity_max_abs_error=parity,
-            lineage=lineage,
-            files=_digests(folder),
-        )
-        publish(candidate.store, manifest, folder)
-    return _result(candidate.store, manifest, reused=False)
+        proven = _proven(candidate, folder, process)
+        described = _description(candidate, proven, evaluation, clock)
+        own = own_objects(folder / KERAS_FILE)
+        card = model_card(CardFacts(described, data_facts(store, candidate.dataset), own))
+        (folder / CARD_FILE).write_text(card, encoding="utf-8")
+        manifest = described.model_copy(update={"files": _digests(folder)})
+        publish(store, manifest, folder)
+    return _result(store, manifest, reused=False)
 
 
-def golden_columns(
-    store: Store, dataset: DatasetManifest, inputs: tuple[Column, ...]
-) -> Mapping[str, Any]:
-    """Up to 64 rows to compare answers on: held-out ones where there are any."""
-    split = next(name for name in (*HELD_OUT, "train") if dataset.split(name).rows)
-    num_rows = min(MAX_GOLDEN_ROWS, dataset.split(split).rows)
-    return read_block(store, dataset, split, rows=(0, num_rows), columns=inputs).columns
+def _proven(candidate: Candidate, folder: Path, process: CleanProcess) -> _Proven:
+    restored, label = restored_model(candidate), candidate.dataset.columns.label
+    signature = freeze_model(restored, folder, label)
+    rows = read_trial_rows(candidate.store, candidate.dataset, restored.inputs)
+    chosen = golden_rows(rows.columns)
+    # Both sides get what the file gives back, so that no difference lies in how rows travel.
+    golden = process.folder / "golden.npz"
+    write_arrays(golden, {c.name: rows.columns[c.name][chosen] for c in restored.inputs})
+    sent = read_arrays(golden)
+    expected = model_answers(restored, sent, label)
+    return _Proven(restored, signature, rows, compare(expected, process.answers(folder, sent)))
 
 
-def _freeze(restored: RestoredModel, folder: Path, label: Label) -> SavedSignature:
+def _description(
+    candidate: Candidate, proven: _Proven, evaluation: EvaluationManifest | None, clock: Clock
+) -> ModelManifest:
+    """The version's manifest but for its files; claims a version number."""
+    dataset, inputs = candidate.dataset, proven.restored.inputs
+    label = dataset.columns.label
+    features = {column.name: column for column in dataset.columns.features}
+    slices = measured_slices(proven.restored, proven.rows, label, clock=clock)
+    return ModelManifest(
+        name=candidate.spec.model_name,
+        version=claim_version(candidate.store, candidate.spec.model_name),
+        created_unix_s=clock(),
+        inputs=proven.signature.inputs,
+        outputs=proven.signature.outputs,
+        label=label,
+        metrics=dict(evaluation.metrics) if evaluation else {},
+        evaluated_split=evaluation.split if evaluation else None,
+        evaluated_rows=evaluation.rows if evaluation else None,
+        parity_max_abs_error=proven.parity,
+        lineage=lineage_of(candidate),
+        spec=candidate.spec.model_dump(mode="json"),
+        seen=seen_values(dataset, inputs),
+        slices=slices,
+        example=example_row(proven.rows.columns, inputs, features),
+        files={},
+    )
+
+
+def freeze_model(restored: RestoredModel, folder: Path, label: Label) -> SavedSignature:
+    """Write a model's SavedModel and its `.keras` file into a folder.
+
+    Raises:
+        ModelError: It cannot be saved, or would need this process's files or code.
+    """
     try:
         signature = write_saved_model(restored.model, folder, inputs=restored.inputs, label=label)
         restored.model.save(folder / KERAS_FILE)
@@ -117,38 +146,6 @@ def _freeze(restored: RestoredModel, folder: Path, label: Label) -> SavedSignatu
     return signature
 
 
-def _prove_parity(
-    restored: RestoredModel, folder: Path, candidate: Candidate, process: CleanProcess
-) -> float:
-    import tensorflow as tf
-
-    # Both sides get what the file gives back, so that no difference lies in how rows travel.
-    golden = process.folder / "golden.npz"
-    write_arrays(golden, golden_columns(candidate.store, candidate.dataset, restored.inputs))
-    rows = read_arrays(golden)
-    tensors = {
-        column.name: tf.constant(rows[column.name], column.tensor_dtype)
-        for column in restored.inputs
-    }
-    answers = named_answers(restored.model, tensors, candidate.dataset.columns.label)
-    expected = {name: decoded(tf.convert_to_tensor(a).numpy()) for name, a in answers.items()}
-    return compare(expected, process.answers(folder, rows))
-
-
-def _lineage(candidate: Candidate) -> Lineage:
-    return Lineage(
-        dataset=candidate.dataset.name,
-        dataset_version=candidate.dataset.version,
-        run=candidate.checkpoint.run,
-        step=candidate.checkpoint.step,
-        checkpoint_digest=candidate.checkpoint.digest,
-        spec_digest=candidate.spec.digest,
-        recipe_digest=recipe_digest(candidate.spec),
-        code_digest=candidate.code.digest,
-        libraries={name: library_version(name) for name in LIBRARIES},
-    )
-
-
 def _evaluation(candidate: Candidate) -> EvaluationManifest | None:
     return find_evaluation(
         candidate.store,
@@ -160,10 +157,15 @@ def _evaluation(candidate: Candidate) -> EvaluationManifest | None:
 
 def _digests(folder: Path) -> dict[str, str]:
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(folder).as_posix(): _sha256(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _result(store: Store, manifest: ModelManifest, *, reused: bool) -> ExportResult:

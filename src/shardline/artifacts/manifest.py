@@ -1,10 +1,12 @@
 """`model.json`: the marker that makes a model version exist, and its contract with callers."""
 
 from pathlib import PurePosixPath
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from shardline.data.schema import Column, Label
+from shardline.model.revision import CodeRevision
 from shardline.spec.data import SplitName
 from shardline.store import Marker
 
@@ -30,8 +32,37 @@ class Lineage(BaseModel):
     """Sha256 of the spec's `model` section."""
     code_digest: str
     """Sha256 of the builder's source files."""
+    code_revision: CodeRevision | None = None
+    """The git commit that the source files belong to; None if they lie outside of git."""
     libraries: dict[str, str]
     """Versions of the packages the model was exported with."""
+
+
+class Seen(BaseModel):
+    """What the train split holds of one input."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    min: float | None = None
+    """Lowest number, of tensors lowest element; of times, seconds since 1970. None of texts."""
+    max: float | None = None
+    texts: int | None = None
+    """Different texts of the vocabulary; None of numbers."""
+
+
+class Slice(BaseModel):
+    """How well a part of the held-out rows is answered."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    column: str | None
+    """The label or feature that the part is cut by; None for all rows."""
+    value: str
+    """What it holds there: a value, or a range of numbers."""
+    rows: int
+    measure: Literal["accuracy", "mean absolute error"]
+    measured: float | None
+    """None where an answer is not finite."""
 
 
 class ModelManifest(Marker):
@@ -53,6 +84,14 @@ class ModelManifest(Marker):
     """Rows of that split, each counted once."""
     parity_max_abs_error: float
     lineage: Lineage
+    spec: dict[str, JsonValue] | None = None
+    """The resolved spec of the export."""
+    seen: dict[str, Seen] = Field(default_factory=dict)
+    """What the model has learned from, by input."""
+    slices: tuple[Slice, ...] = ()
+    """Measured at the export, over the first held-out rows."""
+    example: dict[str, JsonValue] | None = None
+    """One row as a client sends it, an element of `instances`; None where it would be too long."""
     files: dict[str, str]
     """Sha256 of every file of the version, by relative key."""
 

@@ -102,6 +102,13 @@ def _check_inputs(model: Any, columns: Mapping[str, Column]) -> None:
                 f"the model has an input {tensor.name!r}, the dataset's features are "
                 f"{', '.join(columns)}; name inputs after features, or use features.inputs."
             )
+        if tensor.ragged or tensor.sparse:
+            kind = "ragged" if tensor.ragged else "sparse"
+            raise ModelError(
+                f"model input {tensor.name!r} is {kind}, rows come as dense tensors, lists filled "
+                f"up by the feature's pad; use features[{tensor.name!r}].input and make it {kind} "
+                "in a layer."
+            )
         shape = tuple(tensor.shape[1:])
         expected = column.shape or (1,)
         if len(shape) != len(expected) or any(

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from shardline.errors import ModelError
+from shardline.model.revision import CodeRevision, code_revision
 from shardline.spec import Spec
 
 Builder = Callable[..., Any]
@@ -37,6 +38,8 @@ class ModelCode:
     """The builder itself when it was given as a Python function."""
     digest: str
     """Sha256 of what decides the builder's behaviour."""
+    revision: CodeRevision | None = None
+    """The commit that the source files belong to."""
 
 
 def collect_code(spec: Spec) -> ModelCode:
@@ -55,7 +58,8 @@ def collect_code(spec: Spec) -> ModelCode:
     ordered = tuple(sorted(files.items()))
     if not isinstance(builder, str):
         return _code_of_function(builder, ordered)
-    return ModelCode(builder, ordered, None, _digest(builder, repr(ordered)))
+    revision = code_revision(spec.base, list(files))
+    return ModelCode(builder, ordered, None, _digest(builder, repr(ordered)), revision)
 
 
 def load_builder(code: ModelCode) -> Builder:
@@ -116,7 +120,15 @@ def _code_of_function(function: Builder, files: tuple[tuple[str, str], ...]) -> 
         text = repr((function.__code__.co_code, function.__code__.co_consts))
     name = f"{function.__module__}:{function.__qualname__}"
     parts = (text, repr(files)) if files else (text,)
-    return ModelCode(name, files, function, _digest(name, *parts))
+    return ModelCode(name, files, function, _digest(name, *parts), _revision_of(function))
+
+
+def _revision_of(function: Builder) -> CodeRevision | None:
+    try:
+        file = Path(inspect.getsourcefile(function) or "")
+    except TypeError:
+        return None
+    return code_revision(file.parent, [file.name]) if file.is_file() else None
 
 
 def _local_modules(base: Path, module: str) -> Iterator[tuple[str, str]]:
