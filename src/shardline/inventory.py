@@ -3,11 +3,15 @@
 import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from shardline.artifacts.checkpoint import CheckpointManifest, best_checkpoint, list_checkpoints
+from shardline.artifacts.clock import Clock, unix_clock
 from shardline.artifacts.journal import read_journal
+from shardline.artifacts.leases import holds
+from shardline.artifacts.retention import kept
 from shardline.data.manifest import DatasetManifest, dataset_versions, load_dataset
 from shardline.data.pinned import pinned_columns
 from shardline.data.quarantine_summary import summarise_quarantine
@@ -15,7 +19,7 @@ from shardline.data.statistics.document import ColumnProfile, load_statistics
 from shardline.errors import NotFoundError
 from shardline.report import one_line
 from shardline.spec.locations import absolute
-from shardline.spec.train import MonitorSpec
+from shardline.spec.train import CheckpointSpec
 from shardline.store import Store
 from shardline.terminal import sparkline
 
@@ -112,10 +116,47 @@ def epochs(store_uri: str, name: str) -> Rows:
     return rows
 
 
+def checkpoints(store_uri: str, name: str, *, clock: Clock = unix_clock) -> Rows:
+    """All checkpoints of a run, oldest first: what they hold and why each is kept.
+
+    `kept` gives the reasons as the run was begun with them (`last`, `best`, `hourly`), and `read`
+    while a reader holds it; empty, the next commit removes it.
+    """
+    store = _store(store_uri)
+    found = _some(list_checkpoints(store, name), f"run {name!r}", store)
+    policy = _policy_of(store, name)
+    reasons, best = kept(found, policy), best_checkpoint(found, policy.monitor)
+    rows = []
+    for checkpoint in found:
+        entries = list(store.scan(f"{checkpoint.key}/"))
+        held = any(holds(entry.key, now_unix_s=clock()) for entry in entries)
+        rows.append(
+            {
+                "step": checkpoint.step,
+                "epoch": checkpoint.cursor.epoch,
+                "step_of_epoch": checkpoint.cursor.step,
+                "created": _moment(checkpoint.created_unix_s),
+                "size_bytes": sum(entry.size for entry in entries),
+                "metrics": _metrics_of(checkpoint),
+                "kept": " ".join((*reasons.get(checkpoint.step, ()), *(["read"] if held else []))),
+                "best": checkpoint.step == best.step,
+                "uri": store.uri_of(checkpoint.key),
+            }
+        )
+    return rows
+
+
+def _moment(unix_s: float) -> str | None:
+    """In UTC, to the second; None of a checkpoint from before it was recorded."""
+    if not unix_s:
+        return None
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds")
+
+
 def _checkpoint_rows(store: Store, run: str) -> Rows:
     """All checkpoints of a run, with what they weigh and which one evaluation takes."""
     checkpoints = _some(list_checkpoints(store, run), f"run {run!r}", store)
-    best = best_checkpoint(checkpoints, _monitor_of(store, run))
+    best = best_checkpoint(checkpoints, _policy_of(store, run).monitor)
     return [
         {
             **_checkpoint_row(store, checkpoint),
@@ -145,14 +186,13 @@ def _metrics_of(checkpoint: CheckpointManifest) -> str:
     return " ".join(f"{name}={value:.4g}" for name, value in logs if name != "epoch")
 
 
-def _monitor_of(store: Store, run: str) -> MonitorSpec | None:
-    """What the run was begun with: which checkpoint is the best one."""
+def _policy_of(store: Store, run: str) -> CheckpointSpec:
+    """What the run was begun with: which checkpoints are kept, and which is the best one."""
     try:
         begun = json.loads(store.read(f"runs/{run}/run.json"))["spec"]
-        monitor = begun["train"]["checkpoint"]["monitor"]
-        return MonitorSpec(**monitor) if monitor else None
+        return CheckpointSpec(**begun["train"]["checkpoint"])
     except (NotFoundError, ValueError, KeyError, TypeError):
-        return None  # a run without a readable record has no best but its last
+        return CheckpointSpec()  # a run without a readable record has no best but its last
 
 
 def _dataset_row(manifest: DatasetManifest) -> dict[str, Any]:

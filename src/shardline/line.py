@@ -126,30 +126,40 @@ def train(spec: Spec, *, address: str | None = None, restart: bool = False) -> T
         return train_model(task, store=store, progress=progress, restart=restart)
 
 
-def evaluate(spec: Spec, *, address: str | None = None) -> EvaluateResult:
-    """Measure the run's chosen checkpoint on every row of the held-out split.
+def evaluate(spec: Spec, *, address: str | None = None, step: int | None = None) -> EvaluateResult:
+    """Measure a checkpoint of the run on every row of the held-out split.
+
+    Args:
+        spec: The line.
+        address: A running Ray cluster; left out, `RAY_ADDRESS` or a Ray of this process's own.
+        step: Of the checkpoint; left out, the best by `train.checkpoint.monitor`, or the last.
 
     Raises:
-        NotFoundError: The run has no checkpoint.
+        NotFoundError: The run has no such checkpoint.
         DataError: No rows are held out.
     """
     spec = spec.located()
     store, code = open_store(spec.store), collect_code(spec)
-    return evaluate_run(store, spec, code, run=_on_worker(address))
+    return evaluate_run(store, spec, code, run=_on_worker(address), step=step)
 
 
-def export(spec: Spec, *, address: str | None = None) -> ExportResult:
-    """Freeze the run's chosen checkpoint into a model version; move the spec's alias to it.
+def export(spec: Spec, *, address: str | None = None, step: int | None = None) -> ExportResult:
+    """Freeze a checkpoint of the run into a model version; move the spec's alias to it.
+
+    Args:
+        spec: The line.
+        address: A running Ray cluster; left out, `RAY_ADDRESS` or a Ray of this process's own.
+        step: Of the checkpoint; left out, the best by `train.checkpoint.monitor`, or the last.
 
     Raises:
-        NotFoundError: The run has no checkpoint.
+        NotFoundError: The run has no such checkpoint.
         ParityError: The frozen model answers differently; there is no version.
         GateError: The version exists, but does not pass the gate; the alias stays.
     """
     spec = spec.located()
     store, code = open_store(spec.store), collect_code(spec)
     measure = _measure(store, spec, address)
-    return export_run(store, spec, code, run=_on_worker(address), measure=measure)
+    return export_run(store, spec, code, run=_on_worker(address), step=step, measure=measure)
 
 
 def promote(

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from tests.lines import classifier_line, prepared
 
-from shardline.artifacts.checkpoint import delete_checkpoints, list_checkpoints
+from shardline.artifacts.checkpoint import list_checkpoints
+from shardline.artifacts.checkpoint_removal import delete_checkpoints
 from shardline.artifacts.journal import journal_key, read_journal, tensorboard_folder
 from shardline.data.manifest import load_dataset
 from shardline.errors import SpecError

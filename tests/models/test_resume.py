@@ -4,11 +4,8 @@ import numpy as np
 import pytest
 from tests.lines import classifier_line, prepared
 
-from shardline.artifacts.checkpoint import (
-    delete_checkpoints,
-    list_checkpoints,
-    read_tensors,
-)
+from shardline.artifacts.checkpoint import list_checkpoints, read_tensors
+from shardline.artifacts.checkpoint_removal import delete_checkpoints
 from shardline.data.manifest import load_dataset
 from shardline.errors import SpecError
 from shardline.model.code import collect_code

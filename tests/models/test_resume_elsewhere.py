@@ -5,7 +5,8 @@ import pytest
 from tests.models.architectures import EPOCHS, STEPS_PER_EPOCH, write_all
 from tests.models.ranks import Training
 
-from shardline.artifacts.checkpoint import delete_checkpoints, list_checkpoints
+from shardline.artifacts.checkpoint import list_checkpoints
+from shardline.artifacts.checkpoint_removal import delete_checkpoints
 from shardline.store import Store
 
 NAME = "mlp, several steps per execution"

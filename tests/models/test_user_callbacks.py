@@ -10,7 +10,8 @@ import pytest
 from tests.lines import classifier_line, prepared, trained
 from tests.models.test_resume import end_state, run
 
-from shardline.artifacts.checkpoint import delete_checkpoints, list_checkpoints
+from shardline.artifacts.checkpoint import list_checkpoints
+from shardline.artifacts.checkpoint_removal import delete_checkpoints
 from shardline.data.manifest import load_dataset
 from shardline.errors import ModelError, SpecError
 from shardline.model.code import collect_code

@@ -1,14 +1,22 @@
 """Listings while others write: what is not finished, or just gone, is not listed."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 from tests.sample_datasets import write_dataset
 
 from shardline import inventory
-from shardline.artifacts.checkpoint import CheckpointManifest, Cursor, write_checkpoint
+from shardline.artifacts.checkpoint import (
+    CheckpointManifest,
+    Cursor,
+    list_checkpoints,
+    write_checkpoint,
+)
+from shardline.artifacts.checkpoint_reading import reading
 from shardline.artifacts.journal import JournalLine, dump_journal, journal_key
+from shardline.cli import main
 from shardline.data.schema import Column, Label
 from shardline.errors import NotFoundError
 from shardline.store import Store
@@ -86,6 +94,38 @@ def test_run_lists_checkpoints_with_metrics_size_and_the_best(store):
     assert all(400 < row["size_bytes"] < 4000 for row in listed)
     store.write("runs/toy/run.json", b"{")
     assert [row["best"] for row in inventory.runs(store.uri, "toy")] == [False, False, True]
+
+
+def test_run_lists_why_each_checkpoint_is_kept(store, capsys):
+    hours = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
+    losses = (3.0, 1.0, 2.0, 4.0, 5.0, math.nan)
+    for number, (hour, loss) in enumerate(zip(hours, losses, strict=True)):
+        manifest = CheckpointManifest(
+            run="toy", step=number + 1, cursor=Cursor(epoch=number + 1, step=0), world_size=1,
+            spec_digest="s", dataset="d", dataset_version="v",
+            history=({"epoch": number, "val_loss": loss},), created_unix_s=1e9 + 3600 * hour,
+        )  # fmt: skip
+        write_checkpoint(store, manifest, {"x": np.zeros(100, "float32")})
+    policy = {"keep": 1, "keep_every_hours": 4, "monitor": {"metric": "val_loss"}}
+    record = {"spec": {"train": {"checkpoint": policy}}}
+    store.write("runs/toy/run.json", json.dumps(record).encode())
+    with reading(store, list_checkpoints(store, "toy")[2], reader="test"):
+        assert main(["runs", "toy", "--checkpoints", "--store", store.uri, "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["checkpoints"]
+    assert [row["kept"] for row in listed] == ["hourly", "best", "read", "", "hourly", "last"]
+    assert [row["step"] for row in listed if row["best"]] == [2]
+    assert listed[1].items() >= {
+        "step": 2, "epoch": 2, "step_of_epoch": 0, "created": "2001-09-09T02:46:40+00:00",
+        "metrics": "val_loss=1", "uri": store.uri_of("runs/toy/checkpoints/step-00000002"),
+    }.items()  # fmt: skip
+    assert all(400 < row["size_bytes"] < 4000 for row in listed)
+    assert main(["runs", "toy", "--checkpoints", "--store", store.uri]) == 0
+    assert "hourly" in capsys.readouterr().out
+
+
+def test_run_without_a_name_has_no_checkpoints_to_list(store, capsys):
+    assert main(["runs", "--checkpoints", "--store", store.uri]) == 2
+    assert "--checkpoints needs the NAME of a run." in capsys.readouterr().err
 
 
 def test_epochs_are_the_journals_and_without_it_the_checkpoints(store):

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,7 @@ from shardline.artifacts.checkpoint import (
     find_checkpoint,
     read_tensors,
 )
+from shardline.artifacts.checkpoint_reading import chosen, reading
 from shardline.artifacts.variables import restore_weights
 from shardline.data.manifest import DatasetManifest, load_dataset
 from shardline.data.schema import Column
@@ -53,15 +56,37 @@ def recipe_digest(spec: Spec) -> str:
     return hashlib.sha256(json.dumps(section, sort_keys=True).encode()).hexdigest()
 
 
-def find_candidate(store: Store, spec: Spec, code: ModelCode) -> Candidate:
-    """The run's best checkpoint by `train.checkpoint.monitor`, without that its last.
+def find_candidate(
+    store: Store, spec: Spec, code: ModelCode, *, step: int | None = None
+) -> Candidate:
+    """The run's checkpoint of a step; left out, its best by `train.checkpoint.monitor`, or last.
 
     Raises:
-        NotFoundError: The run has no checkpoint.
+        NotFoundError: The run has no such checkpoint.
     """
-    checkpoint = find_checkpoint(store, spec.run_name, monitor=spec.train.checkpoint.monitor)
+    monitor = spec.train.checkpoint.monitor
+    checkpoint = find_checkpoint(store, spec.run_name, monitor=monitor, step=step)
     dataset = load_dataset(store, checkpoint.dataset, checkpoint.dataset_version)
     return Candidate(store=store, spec=spec, code=code, dataset=dataset, checkpoint=checkpoint)
+
+
+@contextmanager
+def held_candidate(
+    store: Store, spec: Spec, code: ModelCode, *, reader: str, step: int | None = None
+) -> Iterator[Candidate]:
+    """What `find_candidate` finds, held: its files stay until a worker has read them.
+
+    Raises:
+        NotFoundError: The run has no such checkpoint.
+    """
+    found: list[Candidate] = []
+
+    def choose() -> CheckpointManifest:
+        found.append(find_candidate(store, spec, code, step=step))
+        return found[-1].checkpoint
+
+    with chosen(store, choose, reader=reader):
+        yield found[-1]
 
 
 def restored_model(candidate: Candidate) -> RestoredModel:
@@ -69,8 +94,11 @@ def restored_model(candidate: Candidate) -> RestoredModel:
 
     Raises:
         ModelError: The builder fails.
-        IntegrityError: The checkpoint is damaged or belongs to another builder.
+        NotFoundError: The checkpoint was removed meanwhile.
+        IntegrityError: It is damaged or belongs to another builder.
     """
     model = build_model(candidate.code, candidate.spec, candidate.dataset)
-    restore_weights(model, read_tensors(candidate.store, candidate.checkpoint))
+    with reading(candidate.store, candidate.checkpoint, reader="restore"):
+        tensors = read_tensors(candidate.store, candidate.checkpoint)
+    restore_weights(model, tensors)
     return RestoredModel(model, model_inputs(model, candidate.dataset))

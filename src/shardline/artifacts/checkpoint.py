@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -79,6 +79,12 @@ def checkpoint_key(run: str, step: int) -> str:
     return f"runs/{run}/checkpoints/step-{step:08d}"
 
 
+def step_of(folder: str) -> int | None:
+    """The step of a checkpoint's folder, from its name; None if it is not one."""
+    number = folder.removeprefix("step-")
+    return int(number) if number != folder and number.isdigit() else None
+
+
 def write_checkpoint(store: Store, manifest: CheckpointManifest, tensors: Tensors) -> None:
     """Write all tensors in one share, then commit."""
     share = TensorFile()
@@ -115,7 +121,7 @@ def commit_checkpoint(
     """
     complete = manifest.model_copy(update={"files": dict(files)})
     key = f"{manifest.key}/{MARKER_NAME}"
-    if not commit_marker(store, key, complete) and _read(store, manifest.key) is None:
+    if not commit_marker(store, key, complete) and read_checkpoint(store, manifest.key) is None:
         store.write(key, dump_marker(complete))
     return complete
 
@@ -136,11 +142,15 @@ def read_tensors(store: Store, manifest: CheckpointManifest) -> dict[str, Any]:
 def list_checkpoints(store: Store, run: str) -> list[CheckpointManifest]:
     """Committed checkpoints of a run, oldest first."""
     folder = f"runs/{run}/checkpoints"
-    read = (_read(store, f"{folder}/{name}") for name in store.list_folders(folder))
-    return sorted((found for found in read if found), key=lambda manifest: manifest.step)
+    while True:
+        names = store.list_folders(folder)
+        found = [read_checkpoint(store, f"{folder}/{name}") for name in names]
+        # One that is gone was removed because there are newer ones, which this list may lack.
+        if all(found) or store.list_folders(folder) == names:
+            return sorted((each for each in found if each), key=lambda manifest: manifest.step)
 
 
-def _read(store: Store, folder: str) -> CheckpointManifest | None:
+def read_checkpoint(store: Store, folder: str) -> CheckpointManifest | None:
     """The checkpoint in a folder.
 
     None if it is not committed, was just removed by the run's retention, or its marker is torn or
@@ -161,30 +171,53 @@ def _read(store: Store, folder: str) -> CheckpointManifest | None:
 
 
 def find_checkpoint(
-    store: Store, run: str, *, monitor: MonitorSpec | None = None
+    store: Store, run: str, *, monitor: MonitorSpec | None = None, step: int | None = None
 ) -> CheckpointManifest:
-    """The checkpoint to evaluate and export: the best one, or without `monitor` the last.
+    """The checkpoint to evaluate and export: that of a step, else the best one, else the last.
+
+    Args:
+        store: Where the run is.
+        run: Its name.
+        monitor: What the best one is best in.
+        step: Optimizer steps since the run began.
 
     Raises:
-        NotFoundError: The run has none.
+        NotFoundError: The run has none, or none of that step; the sentence lists those it has.
     """
     checkpoints = list_checkpoints(store, run)
     if not checkpoints:
         raise NotFoundError(
             f"run {run!r} has no checkpoint in {store.uri}; run `shardline train` first."
         )
-    return best_checkpoint(checkpoints, monitor)
+    if step is None:
+        return best_checkpoint(checkpoints, monitor)
+    found = next((checkpoint for checkpoint in checkpoints if checkpoint.step == step), None)
+    if found is None:
+        steps = ", ".join(str(checkpoint.step) for checkpoint in checkpoints)
+        raise NotFoundError(
+            f"run {run!r} has no checkpoint of step {step} in {store.uri}; it has those of steps "
+            f"{steps}."
+        )
+    return found
 
 
 def best_checkpoint(
-    checkpoints: list[CheckpointManifest], monitor: MonitorSpec | None
+    checkpoints: Sequence[CheckpointManifest], monitor: MonitorSpec | None
 ) -> CheckpointManifest:
     """The one whose last finished epoch has the best monitored metric, else the newest."""
-    scored = [c for c in checkpoints if monitor and _score(c, monitor) is not None]
-    if monitor is None or not scored:
-        return checkpoints[-1]
+    return next(iter(best_checkpoints(checkpoints, monitor)), checkpoints[-1])
+
+
+def best_checkpoints(
+    checkpoints: Sequence[CheckpointManifest], monitor: MonitorSpec | None
+) -> list[CheckpointManifest]:
+    """Those that end an epoch whose metric is known, the best first, of equal ones the older."""
+    if monitor is None:
+        return []
     sign = 1.0 if monitor.mode == "min" else -1.0
-    return min(scored, key=lambda c: sign * (_score(c, monitor) or 0.0))
+    scores = [(_score(checkpoint, monitor), checkpoint) for checkpoint in checkpoints]
+    known = [(sign * score, checkpoint) for score, checkpoint in scores if score is not None]
+    return [checkpoint for _, checkpoint in sorted(known, key=lambda pair: (pair[0], pair[1].step))]
 
 
 def _score(checkpoint: CheckpointManifest, monitor: MonitorSpec) -> float | None:
@@ -193,54 +226,3 @@ def _score(checkpoint: CheckpointManifest, monitor: MonitorSpec) -> float | None
         return None
     score = checkpoint.history[-1].get(monitor.metric)
     return None if score is None or math.isnan(score) else score
-
-
-def superfluous(
-    checkpoints: list[CheckpointManifest], *, keep: int, monitor: MonitorSpec | None
-) -> list[CheckpointManifest]:
-    """What retention removes: all but the last `keep` and the best one."""
-    if not checkpoints:
-        return []
-    best = best_checkpoint(checkpoints, monitor)
-    return [c for c in checkpoints[:-keep] if c.step != best.step]
-
-
-def abandoned(folders: Iterable[str], kept: list[CheckpointManifest]) -> list[str]:
-    """Folders of broken-off commits from before the oldest checkpoint that is kept.
-
-    Nobody will complete them: a run that continues does so from one of the kept.
-
-    Args:
-        folders: Names of all folders of the run's checkpoints.
-        kept: Committed checkpoints, oldest first.
-    """
-    if not kept:
-        return []
-    committed = {checkpoint.key.rpartition("/")[2] for checkpoint in kept}
-    oldest = min(committed)
-    return [name for name in folders if name.startswith("step-") and name < oldest]
-
-
-def newest_intact(store: Store, checkpoints: list[CheckpointManifest]) -> CheckpointManifest | None:
-    """The newest checkpoint whose bytes are those that were committed.
-
-    Those on the way that are damaged, or were removed while they were read, are removed for good,
-    so that training can commit their steps again.
-    """
-    for checkpoint in reversed(checkpoints):
-        try:
-            for name, digest in checkpoint.files.items():
-                read_verified(store, f"{checkpoint.key}/{name}", sha256=digest)
-        except (IntegrityError, NotFoundError) as error:
-            logger.warning("falling back to an earlier checkpoint: %s", error)
-            delete_checkpoints(store, [checkpoint])
-            continue
-        return checkpoint
-    return None
-
-
-def delete_checkpoints(store: Store, checkpoints: Iterable[CheckpointManifest]) -> None:
-    """Remove checkpoints, markers first: a reader sees all of one or none."""
-    for checkpoint in checkpoints:
-        store.delete(f"{checkpoint.key}/{MARKER_NAME}")
-        store.delete_folder(checkpoint.key)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from shardline.artifacts.aliases import AliasRecord, Decision, move_alias
 from shardline.artifacts.author import Author, current_author
-from shardline.artifacts.candidate import find_candidate
+from shardline.artifacts.candidate import held_candidate
 from shardline.artifacts.export import ExportResult, export_version
 from shardline.artifacts.gate import (
     compares,
@@ -58,22 +58,30 @@ def export_run(
     *,
     run: RunExport = run_on_worker,
     measure: Measure = cannot_measure,
-    author: Author | None = None,
+    step: int | None = None,
 ) -> ExportResult:
     """Export the run's checkpoint, then move `export.alias` if the gate lets the version pass.
 
+    Args:
+        store: Where the run is.
+        spec: The line.
+        code: The builder's.
+        run: Where TensorFlow may be imported.
+        step: Of the checkpoint; left out, the best by `train.checkpoint.monitor`, or the last.
+        measure: Asked by a gate that compares, when the alias's holder was evaluated on other rows.
+
     Raises:
-        NotFoundError: The run has no checkpoint.
+        NotFoundError: The run has no such checkpoint.
         GateError: The version exists now, but the alias stays where it was.
     """
-    candidate = find_candidate(store, spec, code)
-    result = run(export_version, candidate)
+    with held_candidate(store, spec, code, reader="export", step=step) as candidate:
+        result = run(export_version, candidate)
     if spec.export.alias is None:
         return result
     manifest = resolve(store, result.model, version=result.version)
     why = f"exported from run {candidate.checkpoint.run}, step {candidate.checkpoint.step}"
     gate = Gate(spec.export.gate, measure)
-    promote(store, manifest, spec.export.alias, gate, why=why, author=author or current_author())
+    promote(store, manifest, spec.export.alias, gate, why=why, author=current_author())
     return replace(result, alias=spec.export.alias)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from shardline.cli.options import address_option, reported, spec_options
+from shardline.cli.options import address_option, reported, run_options, spec_options
 from shardline.report import Report, as_report, kept_stdout, write_json
 
 if TYPE_CHECKING:  # the spec's models take 0.2 s to import, which --help must not pay
@@ -68,23 +68,32 @@ def train(spec: "Spec", address: str | None, restart: bool) -> Report:
 
 
 @click.command()
-@spec_options
+@run_options
 @address_option
-def evaluate(spec: "Spec", address: str | None) -> Report:
-    """Measure the chosen checkpoint on every row of the held-out split."""
+def evaluate(spec: "Spec", step: int | None, address: str | None) -> Report:
+    """Measure a checkpoint, by default the best, on every row of the held-out split.
+
+    With RUN[@STEP] in place of a SPEC, spec and builder are those that the run was begun with: the
+    builder's code is taken from the store and run.
+    """
     from shardline import line
 
-    return as_report(line.evaluate(spec, address=address))
+    return as_report(line.evaluate(spec, address=address, step=step))
 
 
 @click.command()
-@spec_options
+@run_options
 @address_option
-def export(spec: "Spec", address: str | None) -> Report:
-    """Freeze the chosen checkpoint into a registry version and move the spec's alias to it."""
+def export(spec: "Spec", step: int | None, address: str | None) -> Report:
+    """Freeze a checkpoint, by default the best, into a registry version.
+
+    The spec's alias moves to it if it passes the gate; `--set export.alias=null` leaves it. With
+    RUN[@STEP] in place of a SPEC, spec and builder are those that the run was begun with: the
+    builder's code is taken from the store and run.
+    """
     from shardline import line
 
-    return as_report(line.export(spec, address=address))
+    return as_report(line.export(spec, address=address, step=step))
 
 
 @click.command()

@@ -29,6 +29,45 @@ def spec_options(function: Callable[..., Report | None]) -> Callable[..., None]:
     return command
 
 
+def run_options(function: Callable[..., Report | None]) -> Callable[..., None]:
+    """Add SPEC or RUN[@STEP], `--step`, `--store`, `--set` and `--json`; passes spec and step."""
+
+    @click.argument("source", metavar="SPEC|RUN[@STEP]")
+    @click.option("--step", type=click.IntRange(min=0), help="Checkpoint of a SPEC's run.")
+    @click.option(
+        "--store", "store_uri", envvar="SHARDLINE_STORE",
+        help="Where a RUN is; also SHARDLINE_STORE.  [default: ./store]",
+    )  # fmt: skip
+    @click.option("--set", "overrides", metavar="a.b=VALUE", multiple=True, help="Override a key.")
+    @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+    @wraps(function)
+    def command(
+        source: str, overrides: tuple[str, ...], as_json: bool,
+        step: int | None, store_uri: str | None, **options: Any,
+    ) -> None:  # fmt: skip
+        from shardline.recorded import parse_run, recorded_spec
+        from shardline.spec import load_spec
+
+        reference = parse_run(source)
+        given = click.get_current_context().get_parameter_source("store_uri")
+        if reference is None and given is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError("a SPEC names its store itself; --set store=URI overrides it.")
+        if reference is not None and reference.step is not None and step is not None:
+            raise click.UsageError(f"{source} names a step already; leave --step out.")
+
+        def run() -> Report | None:
+            if reference is None:
+                return function(load_spec(source, overrides=overrides), step=step, **options)
+            opened = recorded_spec(store_uri or "./store", reference.run, overrides=overrides)
+            with opened as spec:
+                chosen = step if reference.step is None else reference.step
+                return function(spec, step=chosen, **options)
+
+        reported(function.__name__, run, as_json=as_json)
+
+    return command
+
+
 def reported(title: str, run: Callable[[], Report | None], *, as_json: bool) -> None:
     """Do a verb's work and show what came of it, as a table or as one JSON object."""
     if not as_json:

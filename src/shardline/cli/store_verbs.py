@@ -1,11 +1,12 @@
-"""The verbs that show what a store holds: datasets and runs."""
+"""The verbs that show what a store holds of datasets and runs, and tidy it up."""
 
+import sys
 from pathlib import Path
 
 import click
 
-from shardline.cli.options import look_around, write_text
-from shardline.report import Listing
+from shardline.cli.options import look_around, store_option, write_text
+from shardline.report import Listing, as_report, write_json, write_rows
 
 
 @click.command()
@@ -44,12 +45,47 @@ def datasets(
 
 @click.command()
 @look_around
-def runs(name: str | None, store_uri: str) -> Listing:
+@click.option(
+    "--checkpoints", "only_checkpoints", is_flag=True,
+    help="Show the checkpoints of run NAME: epoch, time, size, metrics, and why each is kept.",
+)  # fmt: skip
+def runs(name: str | None, store_uri: str, only_checkpoints: bool) -> Listing:
     """List training runs, or the epochs and checkpoints of one."""
     from shardline import inventory
 
+    if only_checkpoints:
+        if name is None:
+            raise click.UsageError("--checkpoints needs the NAME of a run.")
+        return {"checkpoints": inventory.checkpoints(store_uri, name)}
     listed = {"runs": inventory.runs(store_uri, name)}
     return listed if name is None else {"epochs": inventory.epochs(store_uri, name), **listed}
 
 
-COMMANDS = (datasets, runs)
+@click.command()
+@store_option
+@click.option("--delete", is_flag=True, help="Remove it; left out, it is only listed.")
+@click.option(
+    "--grace-hours", type=click.FloatRange(min=1), default=24.0, show_default=True,
+    help="What changed more recently stays.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def gc(store_uri: str, delete: bool, grace_hours: float, as_json: bool) -> None:
+    """List what nothing in a store refers to, and remove it with --delete.
+
+    Checkpoints, model versions, datasets and scores that were never completed, dataset versions
+    that no run, model, score or current pointer mentions, what dead processes left. Never what is
+    young, read, or of a run that may be training.
+    """
+    from shardline.garbage.collect import collect_garbage
+
+    found = collect_garbage(store_uri, grace_hours=grace_hours, delete=delete)
+    if as_json:
+        write_json(as_report(found), sys.stdout)
+        return
+    write_rows("garbage", found.items, store_uri)
+    if found.items:
+        said = f"{found.objects} objects of {found.size_bytes:,} bytes"
+        click.echo(f"removed {said}." if delete else f"{said} would go; --delete removes them.")
+
+
+COMMANDS = (datasets, runs, gc)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shardline.artifacts.candidate import find_candidate
+from shardline.artifacts.candidate import Candidate, held_candidate
 from shardline.artifacts.evaluation import EvaluationManifest, find_evaluation, held_out_split
 from shardline.cluster.tasks import run_on_worker
 from shardline.errors import DataError
@@ -30,15 +30,38 @@ class EvaluateResult:
 
 
 def evaluate_run(
-    store: Store, spec: Spec, code: ModelCode, *, run: RunEvaluation = run_on_worker
+    store: Store,
+    spec: Spec,
+    code: ModelCode,
+    *,
+    run: RunEvaluation = run_on_worker,
+    step: int | None = None,
 ) -> EvaluateResult:
     """Evaluate the run's checkpoint on the held-out split of the data it was trained with.
 
+    Args:
+        store: Where the run is.
+        spec: The line.
+        code: The builder's.
+        run: Where TensorFlow may be imported.
+        step: Of the checkpoint; left out, the best by `train.checkpoint.monitor`, or the last.
+
     Raises:
-        NotFoundError: The run has no checkpoint.
+        NotFoundError: The run has no such checkpoint.
         DataError: The dataset has no held-out split.
     """
-    candidate = find_candidate(store, spec, code)
+    with held_candidate(store, spec, code, reader="evaluate", step=step) as candidate:
+        found = _evaluation(candidate, run)
+    return EvaluateResult(
+        metrics=dict(found.metrics),
+        rows=found.rows,
+        split=found.split,
+        checkpoint=store.uri_of(candidate.checkpoint.key),
+    )
+
+
+def _evaluation(candidate: Candidate, run: RunEvaluation) -> EvaluationManifest:
+    """The one that is there, else a new one."""
     split = held_out_split(candidate.dataset)
     if split is None:
         raise DataError(
@@ -46,16 +69,9 @@ def evaluate_run(
             "on; give data.split.fractions a test share and prepare again."
         )
     found = find_evaluation(
-        store,
+        candidate.store,
         candidate.checkpoint,
         candidate.dataset,
         builder_digest=candidate.builder_digest,
     )
-    if found is None:
-        found = run(evaluate_candidate, candidate, split)
-    return EvaluateResult(
-        metrics=dict(found.metrics),
-        rows=found.rows,
-        split=found.split,
-        checkpoint=store.uri_of(candidate.checkpoint.key),
-    )
+    return run(evaluate_candidate, candidate, split) if found is None else found

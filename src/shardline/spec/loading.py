@@ -34,7 +34,7 @@ def load_spec(path: str | Path, *, overrides: Iterable[str] = ()) -> Spec:
     if not isinstance(values, dict):
         raise SpecError(f"{file} must hold a mapping with `name`, `store`, `data` and `model`.")
     for override in overrides:
-        _apply_override(values, override)
+        apply_override(values, override)
     return check_spec(values, where=str(file)).located_at(file.parent)
 
 
@@ -54,7 +54,16 @@ def check_spec(values: dict[str, Any], *, where: str) -> Spec:
         raise SpecError(f"{where}: {error.message}") from error
 
 
-def _apply_override(values: dict[str, Any], override: str) -> None:
+def apply_override(values: dict[str, Any], override: str) -> None:
+    """Set one key of a spec's plain values.
+
+    Args:
+        values: What a spec file holds; changed in place.
+        override: `a.b=value`, the value in YAML.
+
+    Raises:
+        SpecError: It is no assignment, or goes below something that is no section.
+    """
     key, separator, text = override.partition("=")
     parts = key.split(".")
     if not separator or not all(parts):

@@ -27,9 +27,23 @@ class CheckpointSpec(Section):
     every_steps: Positive = 100
     """Optimizer steps between two checkpoints; a crash loses less than twice as many."""
     keep: Positive = 3
-    """Committed checkpoints kept besides the best one."""
+    """The last checkpoints are kept, so many of them."""
+    keep_best: Positive = 1
+    """So are the best ones by `monitor`, so many of them."""
+    keep_every_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """And, for good, the first checkpoint and each that is at least so much newer than the one
+    kept for that before; left out, none is."""
     monitor: MonitorSpec | None = None
-    """Left out, the last checkpoint is the one evaluated and exported."""
+    """Which one is evaluated and exported; left out, the last."""
+
+    @model_validator(mode="after")
+    def _knows_the_best(self) -> Self:
+        if self.keep_best > 1 and self.monitor is None:
+            raise ValueError(
+                f"keep_best ({self.keep_best}) needs monitor: {{metric, mode}}, which says what "
+                "the best ones are; add it, or leave keep_best out"
+            )
+        return self
 
 
 class CacheSpec(Section):

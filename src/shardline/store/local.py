@@ -4,7 +4,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,6 +17,7 @@ from shardline.errors import NotFoundError, StoreError, StoreUnavailableError
 PARTIAL_PREFIX = ".partial-"
 # The disk, the user's share of it, or the largest file that this process may write.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MAX_WRITE_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -39,22 +40,33 @@ class LocalBytes:
 
     def write(self, key: str, data: bytes | memoryview, *, sha256: str | None = None) -> None:  # noqa: ARG002
         """Replace the file in one step."""
-        with self._finished_file(key, data) as finished:
-            finished.replace(self.root / key)
+
+        def replace() -> bool:
+            with self._finished_file(key, data) as finished:
+                finished.replace(self.root / key)
+            return True
+
+        self._despite_deletions(key, replace)
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Link a finished file to its name; the kernel lets one of several linkers win."""
-        with self._finished_file(key, data) as finished:
-            try:
-                os.link(finished, self.root / key)
-            except FileExistsError:
-                return False
-            except OSError as error:
-                raise StoreError(
-                    f"cannot make hard links in {self.root}: {error.strerror}; "
-                    "set store to a folder on a file system that has them."
-                ) from error
-            return True
+
+        def link() -> bool:
+            with self._finished_file(key, data) as finished:
+                try:
+                    os.link(finished, self.root / key)
+                except FileExistsError:
+                    return False
+                except FileNotFoundError:
+                    raise
+                except OSError as error:
+                    raise StoreError(
+                        f"cannot make hard links in {self.root}: {error.strerror}; "
+                        "set store to a folder on a file system that has them."
+                    ) from error
+                return True
+
+        return self._despite_deletions(key, link)
 
     def compare_and_swap(self, key: str, data: bytes, version: str) -> bool:
         """Replace under a lock, so that no two writers compare with the same version."""
@@ -120,6 +132,18 @@ class LocalBytes:
                 except FileNotFoundError:
                     continue  # deleted between listing and stat
 
+    def _despite_deletions(self, key: str, write: Callable[[], bool]) -> bool:
+        """Write, again if the folder went meanwhile: deletions remove folders they leave empty."""
+        for _ in range(MAX_WRITE_ATTEMPTS):
+            try:
+                return write()
+            except FileNotFoundError as error:
+                gone = error
+        raise StoreError(
+            f"cannot write {self.root / key}: {gone.strerror}; its folder is being deleted, run "
+            "the same command again when nothing else writes there."
+        ) from gone
+
     @contextmanager
     def _finished_file(self, key: str, data: bytes | memoryview) -> Iterator[Path]:
         """A complete, synced file beside `key` under a name that readers skip."""
@@ -131,6 +155,8 @@ class LocalBytes:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+        except FileNotFoundError:
+            raise
         except OSError as error:
             with suppress(OSError):  # below a regular file even removing fails
                 partial.unlink()

@@ -8,8 +8,8 @@ from shardline.artifacts.checkpoint import (
     EpochLogs,
     best_checkpoint,
     list_checkpoints,
-    newest_intact,
 )
+from shardline.artifacts.checkpoint_reading import newest_intact
 from shardline.cluster.resources import Demand, check_fits, cluster_nodes, free_nodes
 from shardline.errors import NotFiniteError, ShardlineError
 from shardline.progress import Progress
@@ -21,7 +21,7 @@ from shardline.training.journal.mlflow_log import mlflow_log
 from shardline.training.journal.watching import Watch, watching
 from shardline.training.run import begin_run, discard_run
 from shardline.training.task import WorkerTask
-from shardline.training.warm_start import find_warm_start
+from shardline.training.warm_start import find_warm_start, held
 from shardline.training.worker import Outcome, train_order
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def train_model(
         watch = Watch(store, spec, steps_per_epoch=order.steps_per_epoch, progress=progress)
         log = mlflow_log(store, task)
         incidents = TellIncidents(store, spec.run_name)
-        with watching(watch, incidents, *([log] if log else [])):
+        with held(task.warm_start), watching(watch, incidents, *([log] if log else [])):
             outcome = _run(task, store, progress)
         for remark in outcome.remarks:
             logger.warning(remark)

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shardline.artifacts.checkpoint import list_checkpoints
+from shardline.artifacts.checkpoint_removal import unmark_and_remove
+from shardline.artifacts.clock import Clock, unix_clock
 from shardline.data.forms import order_in_words
 from shardline.data.manifest import DatasetManifest
 from shardline.errors import IntegrityError, NotFoundError, SpecError
@@ -65,9 +67,31 @@ def begin_run(store: Store, spec: Spec, *, dataset: DatasetManifest, code: Model
         begin_run(store, spec, dataset=dataset, code=code)  # another command was faster
 
 
-def discard_run(store: Store, run: str) -> None:
-    """Remove a run and its checkpoints; registered models stay."""
-    store.delete_folder(f"runs/{run}")
+def discard_run(store: Store, run: str, *, clock: Clock = unix_clock) -> None:
+    """Remove a run and its checkpoints; registered models stay.
+
+    Files of a checkpoint that somebody reads stay for the next run's retention, without a marker.
+    """
+    folder = f"runs/{run}/checkpoints"
+    folders = [f"{folder}/{name}" for name in store.list_folders(folder)]
+    read = [
+        f"{each}/" for each in folders if not unmark_and_remove(store, each, now_unix_s=clock())
+    ]
+    if not read:
+        store.delete_folder(f"runs/{run}")
+    for entry in store.scan(f"runs/{run}/") if read else ():
+        if not entry.key.startswith(tuple(read)):
+            store.delete(entry.key)
+
+
+def read_run(store: Store, run: str) -> RunManifest:
+    """What a run was begun with.
+
+    Raises:
+        NotFoundError: There is no record of it.
+        IntegrityError: Nobody can read it.
+    """
+    return read_marker(store, _key(run), RunManifest)
 
 
 def differences(begun: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
@@ -97,7 +121,7 @@ def _in_the_spec(name: str, begun: RunManifest | None, spec: Spec) -> str:
 def _begun(store: Store, run: str) -> RunManifest | None:
     """What is on record; None if nothing is. What nobody can read is removed."""
     try:
-        return read_marker(store, _key(run), RunManifest)
+        return read_run(store, run)
     except NotFoundError:
         return None
     except IntegrityError as error:

@@ -5,12 +5,14 @@ Found and checked before Ray starts; read by every worker, and only when the run
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from shardline.artifacts.checkpoint import CheckpointManifest, list_checkpoints, read_tensors
+from shardline.artifacts.checkpoint_reading import reading
 from shardline.artifacts.predictor import KERAS_FILE
 from shardline.artifacts.registry import resolve
 from shardline.artifacts.variables import MODEL_PREFIX
@@ -79,9 +81,12 @@ def apply_warm_start(model: Any, warm: WarmStart) -> str:
         ModelError: Not one fits.
         DataError: The file is no `.keras` file.
         IntegrityError: It is not the one that was committed.
+        NotFoundError: The checkpoint was removed meanwhile.
     """
     if warm.checkpoint is not None:
-        taken = _take_checkpoint(model, read_tensors(warm.store, warm.checkpoint))
+        with reading(warm.store, warm.checkpoint, reader="warm start"):
+            tensors = read_tensors(warm.store, warm.checkpoint)
+        taken = _take_checkpoint(model, tensors)
     else:
         taken = _take_keras_file(model, warm)
     if not taken.taken:
@@ -91,6 +96,22 @@ def apply_warm_start(model: Any, warm: WarmStart) -> str:
             "alike, or leave warm_start out."
         )
     return _sentence(warm, taken)
+
+
+@contextmanager
+def held(warm: WarmStart | None) -> Iterator[None]:
+    """Hold the checkpoint of another run until this one's workers have read it, for an hour.
+
+    That run may still be training, and remove what is no longer one of its last.
+
+    Raises:
+        NotFoundError: It was removed already.
+    """
+    if warm is None or warm.checkpoint is None:
+        yield
+        return
+    with reading(warm.store, warm.checkpoint, reader="warm start"):
+        yield
 
 
 def _checkpoint_of(store: Store, source: RunCheckpoint, *, own_run: str) -> WarmStart:

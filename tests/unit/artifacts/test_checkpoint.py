@@ -4,22 +4,19 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from shardline.artifacts.checkpoint import (
     MARKER_NAME,
     CheckpointManifest,
     Cursor,
     best_checkpoint,
-    delete_checkpoints,
     find_checkpoint,
     list_checkpoints,
-    newest_intact,
     read_tensors,
-    superfluous,
     write_checkpoint,
 )
+from shardline.artifacts.checkpoint_reading import newest_intact
+from shardline.artifacts.checkpoint_removal import delete_checkpoints
 from shardline.errors import IntegrityError, NotFoundError
 from shardline.spec.train import MonitorSpec
 from shardline.store import open_store
@@ -92,6 +89,14 @@ def test_find_without_any_says_what_to_run(store):
         find_checkpoint(store, "r")
 
 
+def test_find_of_a_step_says_which_there_are(store):
+    for step in (5, 9):
+        write_checkpoint(store, manifest(step), TENSORS)
+    assert find_checkpoint(store, "r", step=5).step == 5
+    with pytest.raises(NotFoundError, match=r"no checkpoint of step 7 in .*; it has .* steps 5, 9"):
+        find_checkpoint(store, "r", step=7)
+
+
 def test_best_is_the_newest_unless_an_epoch_end_scored_better():
     monitor = MonitorSpec(metric="val_loss", mode="min")
     checkpoints = [
@@ -104,21 +109,6 @@ def test_best_is_the_newest_unless_an_epoch_end_scored_better():
     assert best_checkpoint(checkpoints, monitor).step == 2
     assert best_checkpoint(checkpoints, MonitorSpec(metric="val_loss", mode="max")).step == 1
     assert best_checkpoint([manifest(0, loss=math.nan), *checkpoints], monitor).step == 2
-
-
-@given(
-    losses=st.lists(st.floats(0, 9), min_size=1, max_size=12),
-    keep=st.integers(1, 5),
-    monitored=st.booleans(),
-)
-def test_retention_keeps_the_last_and_the_best(losses, keep, monitored):
-    monitor = MonitorSpec(metric="val_loss") if monitored else None
-    checkpoints = [manifest(step, loss=loss) for step, loss in enumerate(losses)]
-    removed = {c.step for c in superfluous(checkpoints, keep=keep, monitor=monitor)}
-    kept = [c.step for c in checkpoints if c.step not in removed]
-    assert kept[-keep:] == [c.step for c in checkpoints[-keep:]]
-    assert best_checkpoint(checkpoints, monitor).step in kept
-    assert len(kept) <= keep + 1
 
 
 def test_delete_removes_all_files(store):

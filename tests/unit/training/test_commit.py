@@ -11,6 +11,7 @@ from shardline.artifacts.checkpoint import (
     list_checkpoints,
     read_tensors,
 )
+from shardline.artifacts.leases import CLOCK_SKEW_S
 from shardline.errors import (
     IntegrityError,
     NotFiniteError,
@@ -118,8 +119,9 @@ def test_restore_damage_seen_by_any_rank_moves_all_to_the_one_before(store, capl
     assert [c.step for c in list_checkpoints(store, "r")] == [3]
 
 
-def test_restore_takes_what_a_group_that_was_given_up_on_commits_meanwhile(store, monkeypatch):
-    """It still runs, commits the next step, and its retention removes what is being read."""
+@pytest.fixture
+def overtaken(store, monkeypatch):
+    """A group that was given up on still runs: while step 3 is read it commits the next one."""
     commit(store, step=3)
     reads = iter([True])
 
@@ -129,6 +131,19 @@ def test_restore_takes_what_a_group_that_was_given_up_on_commits_meanwhile(store
         return read_tensors(store, checkpoint)
 
     monkeypatch.setattr("shardline.training.checkpoints.resume.read_tensors", read)
+
+
+def test_restore_reads_what_another_groups_retention_would_remove(store, overtaken):
+    restored = restore_newest(store, "r", Alone())
+    assert restored.checkpoint.step == 3
+    assert_holds(restored.tensors, 3)
+    assert [c.step for c in list_checkpoints(store, "r")] == [3, 5]
+    commit(store, step=7, keep=1)
+    assert [c.step for c in list_checkpoints(store, "r")] == [7]
+
+
+def test_restore_whose_lease_has_run_out_takes_the_next_one(store, overtaken, monkeypatch):
+    monkeypatch.setattr("shardline.artifacts.leases.LEASE_S", -CLOCK_SKEW_S - 1)
     restored = restore_newest(store, "r", Alone())
     assert restored.checkpoint.step == 5
     assert_holds(restored.tensors, 5)
@@ -144,7 +159,7 @@ def test_retention_removes_broken_off_commits_that_nobody_will_complete(store, t
         commit(store, step)
         broken.append(f"{manifest(step + 1).key}/tensors-0123456789abcdef.safetensors")
         store.write(broken[-1], b"half")
-    (tmp_path / manifest(2).key / ".partial-1-ab").write_bytes(b"left by a killed process")
+    (tmp_path / manifest(3).key / ".partial-1-ab").write_bytes(b"left by a killed process")
     commit(store, 10, keep=2)
     assert [c.step for c in list_checkpoints(store, "r")] == [8, 10]
     left = {path.parent.name for path in tmp_path.rglob("*") if path.is_file()}
@@ -154,7 +169,7 @@ def test_retention_removes_broken_off_commits_that_nobody_will_complete(store, t
 def test_retention_of_a_store_that_fails_waits_for_the_next_commit(store, monkeypatch, caplog):
     commit(store, 2)
 
-    def down(*_):
+    def down(*_, **__):
         raise StoreUnavailableError("s3://bucket/root answered 503; run it again.")
 
     with monkeypatch.context() as patched:

@@ -11,8 +11,9 @@ from shardline.artifacts.checkpoint import (
     MARKER_NAME,
     checkpoint_key,
     list_checkpoints,
-    newest_intact,
+    read_tensors,
 )
+from shardline.artifacts.checkpoint_reading import newest_intact, reading
 from shardline.data.schema import Column, Label
 from shardline.errors import SpecError
 from shardline.model.code import collect_code
@@ -239,3 +240,14 @@ def test_record_holds_what_the_run_was_begun_with(run):
     assert RunManifest.model_validate(found).identity == run_identity(
         run.spec, run.dataset, run.code
     )
+
+
+def test_restart_leaves_what_is_being_read_to_its_reader_and_lists_it_no_more(run):
+    (checkpoint,) = [c for c in list_checkpoints(run.store, run.name) if c.step == 20]
+    with reading(run.store, checkpoint, reader="test"):
+        assert run.train(checkpoints=1, restart=True) == 0
+        assert run.steps() == [10]
+        assert read_tensors(run.store, checkpoint).keys() == tensors_of(20).keys()
+    run.train(checkpoints=6)
+    folders = run.store.list_folders(f"runs/{run.name}/checkpoints")
+    assert folders == ["step-00000050", "step-00000060", "step-00000070"]

@@ -7,13 +7,14 @@ from pydantic import BaseModel, ConfigDict
 
 from shardline.artifacts.checkpoint import (
     CheckpointManifest,
-    abandoned,
     commit_checkpoint,
-    delete_checkpoints,
     list_checkpoints,
-    superfluous,
     write_share,
 )
+from shardline.artifacts.checkpoint_removal import delete_checkpoints
+from shardline.artifacts.clock import Clock, unix_clock
+from shardline.artifacts.leases import is_leased
+from shardline.artifacts.retention import abandoned, kept
 from shardline.artifacts.tensor_file import TensorFile
 from shardline.artifacts.variables import MODEL_PREFIX, OPTIMIZER_PREFIX
 from shardline.errors import NotFiniteError, ShardlineError, StoreError, TrainingError
@@ -62,16 +63,20 @@ def commit_together(
     _together(exchange, commit)
 
 
-def retain(store: Store, run: str, policy: CheckpointSpec) -> None:
-    """Remove what the policy does not keep; what cannot be removed now is tried after the next."""
+def retain(store: Store, run: str, policy: CheckpointSpec, *, clock: Clock = unix_clock) -> None:
+    """Remove what the policy does not keep and nobody reads.
+
+    What cannot be removed now is tried after the next commit.
+    """
     try:
         committed = list_checkpoints(store, run)
-        removed = superfluous(committed, keep=policy.keep, monitor=policy.monitor)
-        delete_checkpoints(store, removed)
-        kept = [checkpoint for checkpoint in committed if checkpoint not in removed]
+        steps = kept(committed, policy)
+        superfluous = [checkpoint for checkpoint in committed if checkpoint.step not in steps]
+        delete_checkpoints(store, superfluous, clock=clock)
         folder = f"runs/{run}/checkpoints"
-        for name in abandoned(store.list_folders(folder), kept):
-            store.delete_folder(f"{folder}/{name}")
+        for name in abandoned(store.list_folders(folder), committed, policy):
+            if not is_leased(store, f"{folder}/{name}", now_unix_s=clock()):
+                store.delete_folder(f"{folder}/{name}")
     except ShardlineError as error:
         logger.warning("old checkpoints could not be removed: %s", error)
 

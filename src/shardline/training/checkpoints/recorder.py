@@ -136,7 +136,7 @@ class Recorder:
     def _commit(self, manifest: CheckpointManifest) -> None:
         commit_together(self._store, manifest, self._share, self._exchange)
         if self._exchange.rank == 0:
-            retain(self._store, manifest.run, self._policy)
+            retain(self._store, manifest.run, self._policy, clock=self._clock)
 
 
 def _share(model: Any, snapshot: Snapshot, exchange: Exchange) -> dict[str, Any]:

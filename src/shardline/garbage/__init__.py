@@ -1,0 +1,1 @@
+"""Garbage: what of a store nothing refers to. A plan of plain data first, then its removal."""
