@@ -4,8 +4,8 @@ import secrets
 
 from shardline.artifacts.aliases import fence_aliases, list_aliases
 from shardline.artifacts.author import Author
-from shardline.artifacts.manifest import MARKER_NAME, version_folder
-from shardline.artifacts.registry import check_exists
+from shardline.artifacts.manifest import MARKER_NAME, ModelManifest, version_folder
+from shardline.artifacts.registry import resolve
 from shardline.artifacts.tombstones import Tombstone, erect, find_tombstone, settle
 from shardline.errors import ConflictError, InUseError
 from shardline.store import Store
@@ -22,11 +22,10 @@ def delete_version(
         ConflictError: Another deletion of it is under way.
     """
     before = find_tombstone(store, model, version)
-    if before is None:
-        check_exists(store, model, version)
-        _check_unused(model, version, _pointing(store, model, version))
     if before is None or before.state == "pending":
-        before = _decided(store, _request(model, version, why, author))
+        manifest = resolve(store, model, version=version)
+        _check_unused(model, version, _pointing(store, model, version))
+        before = _decided(store, _request(manifest, why, author))
     _remove_files(store, model, version)
     return before
 
@@ -58,14 +57,15 @@ def _remove_files(store: Store, model: str, version: int) -> None:
     store.delete_folder(folder)
 
 
-def _request(model: str, version: int, why: str, author: Author) -> Tombstone:
+def _request(manifest: ModelManifest, why: str, author: Author) -> Tombstone:
     return Tombstone(
-        model=model,
-        version=version,
+        model=manifest.name,
+        version=manifest.version,
         state="pending",
         who=author.who,
         when_unix_s=author.clock(),
         why=why,
+        lineage=manifest.lineage,
         id=secrets.token_hex(8),
     )
 

@@ -8,7 +8,7 @@ deletions at once one decides.
 from typing import Literal
 
 from shardline.artifacts.author import when_in_words
-from shardline.artifacts.manifest import MODELS_FOLDER
+from shardline.artifacts.manifest import MODELS_FOLDER, Lineage
 from shardline.errors import NotFoundError
 from shardline.store import Marker, Store, commit_marker, dump_marker, parse_marker, read_marker
 
@@ -25,6 +25,8 @@ class Tombstone(Marker):
     when_unix_s: float
     """When the deletion was asked for."""
     why: str
+    lineage: Lineage
+    """What the version was made from, for whoever holds predictions of it."""
     id: str
     """Tells an attempt from a later one at the same version."""
 

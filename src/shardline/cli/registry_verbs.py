@@ -1,11 +1,12 @@
 """The verbs that look after the registry: models, delete, lineage."""
 
+import sys
 from pathlib import Path
 
 import click
 
-from shardline.cli.options import look_around, reported, store_option
-from shardline.report import Listing, Report
+from shardline.cli.options import look_around, reported, store_option, write_text
+from shardline.report import Listing, Report, as_report, write_json
 
 
 @click.command()
@@ -50,4 +51,40 @@ def delete(reference: str, store_uri: str, why: str, as_json: bool) -> None:
     reported("delete", run, as_json=as_json)
 
 
-COMMANDS = (models, delete)
+@click.command()
+@click.argument("reference", metavar="REF")
+@store_option
+@click.option(
+    "--html", "page_file", metavar="FILE", type=click.Path(path_type=Path),
+    help="Also draw it as a page for a browser.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def lineage(reference: str, store_uri: str, page_file: Path | None, as_json: bool) -> None:
+    """Show what an artifact was made from and what came of it.
+
+    REF is models/NAME/VERSION, models/NAME@ALIAS, datasets/NAME/VERSION, runs/NAME or
+    scores/NAME/JOB; a NAME alone means all of them.
+    """
+    from shardline.lineage.page import lineage_page
+    from shardline.lineage.reading import read_graph, roots_of
+    from shardline.lineage.references import parse_reference
+    from shardline.lineage.tree import tree_lines
+    from shardline.spec.locations import absolute
+    from shardline.store import Store
+
+    wanted = parse_reference(reference)
+    store = Store(absolute(store_uri, base=Path.cwd()))
+    whole = read_graph(store)
+    roots = roots_of(store, whole, wanted)
+    graph = whole.around(roots)
+    if page_file is not None:
+        write_text(page_file, lineage_page(graph, roots), option="--html")
+    if as_json:
+        nodes, edges = [*map(as_report, graph.nodes.values())], [*map(as_report, graph.edges)]
+        write_json({"roots": roots, "nodes": nodes, "edges": edges}, sys.stdout)
+        return
+    for root in roots:
+        click.echo("\n".join(tree_lines(graph, root)))
+
+
+COMMANDS = (models, delete, lineage)

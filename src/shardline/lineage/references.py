@@ -8,7 +8,7 @@ from shardline.spec.base import NAME_PATTERN
 
 FORMS = (
     "models/NAME, models/NAME/VERSION, models/NAME@ALIAS, datasets/NAME, datasets/NAME/VERSION, "
-    "runs/NAME, runs/NAME@STEP or scores/NAME/JOB"
+    "runs/NAME, scores/NAME or scores/NAME/JOB"
 )
 
 
@@ -31,10 +31,9 @@ class DatasetReference:
 
 @dataclass(frozen=True)
 class RunReference:
-    """A run, or one step of it."""
+    """A run."""
 
     name: str
-    step: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,8 @@ def parse_reference(text: str) -> Reference:
         raise _unknown(text)
     if kind == "models" and (part.isdigit() or not part):
         return ModelReference(name, int(part) if part else None, pointed or None)
-    if kind == "runs" and not part and (pointed.isdigit() or not pointed):
-        return RunReference(name, int(pointed) if pointed else None)
+    if kind == "runs" and not part and not pointed:
+        return RunReference(name)
     if kind == "datasets" and not pointed and "/" not in part:
         return DatasetReference(name, part or None)
     if kind == "scores" and not pointed:
