@@ -63,8 +63,12 @@ def claim_version(store: Store, model: str, *, author: Author | None = None) -> 
     author = author or current_author()
     claim = Claim(who=author.who, when_unix_s=author.clock(), id=secrets.token_hex(8))
     version = max(_numbers(store, model), default=0) + 1
-    while not _claimed(store, _claim_key(model, version), claim):
-        version += 1
+    while not commit_marker(store, _claim_key(model, version), claim):
+        found = _read_claim(store, model, version)
+        if found == claim:
+            break  # a write whose answer was lost is sent again by the client, and finds itself
+        if store.exists(_claim_key(model, version)):
+            version += 1
     return version
 
 
@@ -216,11 +220,6 @@ def _numbers(store: Store, model: str) -> set[int]:
     ]
     names += store.list_folders(f"{MODELS_FOLDER}/{model}")
     return {int(name) for name in names if name.isdigit()}
-
-
-def _claimed(store: Store, key: str, claim: Claim) -> bool:
-    # A write whose answer was lost is sent again by the client, and then finds itself.
-    return commit_marker(store, key, claim) or store.read(key) == dump_marker(claim)
 
 
 def _read_claim(store: Store, model: str, version: int) -> Claim | None:
