@@ -25,7 +25,7 @@ data:
   label: {name: kind}
   cleaning: {size: {missing: {by: median}}}
 model: {builder: "model:build"}
-train: {global_batch: 8, epochs: 2, seed: 1}
+train: {global_batch: 8, epochs: 2, seed: 1, checkpoint: {every_steps: 2}}
 export:
   alias: production
   gate: {accuracy: {min: 0.0, max_regression: 1.0}}
@@ -68,7 +68,8 @@ def make(folder: Path) -> None:
     (folder / "model.py").write_text(MODEL)
     (folder / "houses.yaml").write_text(SPEC)
     spec = shardline.load_spec(folder / "houses.yaml")
-    second = shardline.load_spec(folder / "houses.yaml", overrides=["train.run=second"])
+    changes = ["train.run=second", "train.seed=2"]
+    second = shardline.load_spec(folder / "houses.yaml", overrides=changes)
     store = Store(spec.located().store)
     with shardline.session(num_cpus=2):
         shardline.run(spec)

@@ -94,9 +94,9 @@ def versions(store: Store, model: str) -> list[int]:
     """Published versions of a model that were not deleted, oldest first."""
     folders = store.list_folders(f"{MODELS_FOLDER}/{model}")
     numbers = sorted(int(name) for name in folders if name.isdigit())
-    gone = [n for n, found in tombstones(store, model).items() if found.state == "deleted"]
     marked = [n for n in numbers if store.exists(f"{version_folder(model, n)}/{MARKER_NAME}")]
-    return [n for n in marked if n not in gone]
+    found = tombstones(store, model, among=marked)
+    return [n for n in marked if n not in found or found[n].state != "deleted"]
 
 
 def list_versions(store: Store, model: str) -> list[VersionEntry]:

@@ -5,6 +5,7 @@ A tombstone is `pending` while the aliases are looked at, and ends as `deleted`,
 deletions at once one decides.
 """
 
+from collections.abc import Collection
 from typing import Literal
 
 from shardline.artifacts.author import when_in_words
@@ -50,11 +51,16 @@ def find_tombstone(store: Store, model: str, version: int) -> Tombstone | None:
     return None if found.state == "withdrawn" else found
 
 
-def tombstones(store: Store, model: str) -> dict[int, Tombstone]:
-    """Pending and finished deletions of a model, by version."""
+def tombstones(
+    store: Store, model: str, *, among: Collection[int] | None = None
+) -> dict[int, Tombstone]:
+    """Pending and finished deletions of a model, by version; left out, `among` means all."""
     folder = f"{MODELS_FOLDER}/{model}/deleted/"
-    found = (read_marker(store, entry.key, Tombstone) for entry in store.scan(folder))
-    return {each.version: each for each in found if each.state != "withdrawn"}
+    names = [entry.key.removeprefix(folder) for entry in store.scan(folder)]
+    numbers = [int(name.removesuffix(".json")) for name in names]
+    wanted = [number for number in numbers if among is None or number in among]
+    found = (find_tombstone(store, model, number) for number in wanted)
+    return {each.version: each for each in found if each is not None}
 
 
 def erect(store: Store, wanted: Tombstone) -> tuple[Tombstone, str]:

@@ -209,14 +209,15 @@ def _add_model(parts: _Parts, record: ModelRecord, runs: Sequence[RunRecord]) ->
     dataset = f"{made_from['dataset']}/{made_from['dataset_version']}"
     trained = next((each for each in runs if each.name == made_from["run"]), None)
     if trained and (trained.dataset, trained.code_digest) == (dataset, made_from["code_digest"]):
-        run = run_id(trained.name)
+        run, spec_of_run = run_id(trained.name), trained.spec_digest
     else:
         # The name was given to another run since, or the run was removed: what is known is here.
-        run = _lost_run(parts, made_from, dataset)
+        run, spec_of_run = _lost_run(parts, made_from, dataset), None
     parts.edge(run, made, f"exported at step {made_from['step']}")
-    where = f"models/{label}/model.json" if record.keeps_spec else None
-    spec = parts.node(_spec_node(made_from["spec_digest"], where))
-    parts.edge(spec, made, "exported by")
+    if made_from["spec_digest"] != spec_of_run:
+        where = f"models/{label}/model.json" if record.keeps_spec else None
+        spec = parts.node(_spec_node(made_from["spec_digest"], where))
+        parts.edge(spec, made, "exported by")
     for alias in record.aliases:
         pointer = Node(f"models/{record.name}@{alias}", "alias", f"{record.name}@{alias}")
         parts.edge(made, parts.node(pointer), "is")

@@ -65,7 +65,6 @@ def test_graph_leads_from_scores_back_to_source_spec_code_and_run():
         ("datasets/houses/d1", "runs/houses"),
         ("code/cccccccccccc", "runs/houses"),
         ("spec/ssssssssssss", "runs/houses"),
-        ("spec/ssssssssssss", "models/houses/3"),
         ("runs/houses", "models/houses/3"),
         ("models/houses/3", "models/houses@production"),
         ("models/houses/3", "scores/houses/v3-abc"),
@@ -96,6 +95,14 @@ def test_run_that_was_begun_anew_is_not_taken_for_the_one_that_made_the_model():
         }
 
 
+def test_spec_of_an_export_that_differs_from_the_runs_is_one_of_its_own():
+    model = replace(MODEL, lineage=LINEAGE | {"spec_digest": "t" * 64}, keeps_spec=True)
+    graph = build_graph([DATASET, RUN, model])
+    assert ("spec/tttttttttttt", "models/houses/3") in ends(graph.edges)
+    assert graph.nodes["spec/tttttttttttt"].facts["kept in"] == "models/houses/3/model.json"
+    assert graph.nodes["spec/ssssssssssss"].facts["kept in"] == "runs/houses/run.json"
+
+
 def test_what_only_others_tell_of_is_there_and_marked():
     graph = build_graph([MODEL, SCORES])
     lost = {node.kind for node in graph.nodes.values() if not node.stored}
@@ -116,15 +123,14 @@ def test_tree_tells_both_ways():
     assert tree_lines(graph, "models/houses/3") == [
         "model houses/3 (mae=0.25)",
         "├─ made from",
-        "│  ├─ run houses, exported at step 40",
-        "│  │  ├─ dataset houses/d1 (100 rows)",
-        "│  │  │  └─ source file:///raw (2 files, sha256 ffffffffffff)",
-        "│  │  │     · a.csv aaaaaaaaaaaa",
-        "│  │  │     · b.csv bbbbbbbbbbbb",
-        "│  │  ├─ code model:build cccccccccccc",
-        "│  │  │  · model.py",
-        "│  │  └─ spec ssssssssssss",
-        "│  └─ spec ssssssssssss",
+        "│  └─ run houses, exported at step 40",
+        "│     ├─ dataset houses/d1 (100 rows)",
+        "│     │  └─ source file:///raw (2 files, sha256 ffffffffffff)",
+        "│     │     · a.csv aaaaaaaaaaaa",
+        "│     │     · b.csv bbbbbbbbbbbb",
+        "│     ├─ code model:build cccccccccccc",
+        "│     │  · model.py",
+        "│     └─ spec ssssssssssss",
         "└─ used for",
         "   ├─ alias houses@production",
         "   └─ scores houses/v3-abc",
