@@ -5,12 +5,13 @@ PYTHON ?= python3
 NODES ?= 2
 BIN := .venv/bin
 INSTALLED := .venv/installed
+CEPH ?= .ceph
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart check test test-unit test-browser cluster-up cluster-down lock clean
+.PHONY: help setup quickstart check test test-unit test-browser test-s3 test-kills cluster-up cluster-down lock clean
 
 help:  ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED)  ## Make .venv with the pinned requirements (instant the second time)
 
@@ -51,6 +52,16 @@ test-browser: setup  ## Draw a dataset's page in headless Chromium, which must b
 	@command -v chromium >/dev/null || { echo "chromium is missing; on Debian: apt-get install chromium"; exit 1; }
 	$(BIN)/pytest -q tests/browser
 
+test-s3: setup $(CEPH)/unpacked  ## The store's contract on moto, Ceph RGW (from Debian's packages) and rclone
+	CEPH_FOLDER=$(CEPH) $(BIN)/pytest -q tests/s3
+
+$(CEPH)/unpacked: tests/fetch_ceph.sh
+	@tests/fetch_ceph.sh $(CEPH)
+	@touch $@
+
+test-kills: setup  ## 200 random SIGKILLs of processes that commit checkpoints, in a folder and on S3
+	S3_KILLS=200 $(BIN)/pytest -q tests/faults/test_kills.py
+
 cluster-up: setup  ## A local Ray cluster of NODES=2 nodes, for trying things out
 	@$(BIN)/python cluster/local.py up --nodes $(NODES)
 
@@ -65,5 +76,5 @@ lock:  ## Resolve the requirements again (needs uv)
 	done
 
 clean:  ## Remove caches and .venv
-	rm -rf .venv .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .ceph .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

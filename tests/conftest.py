@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
+from tests.s3_servers import moto_server
 
 from shardline.cluster.session import Session, session
 from shardline.store import open_store
@@ -27,11 +27,8 @@ def user_cache(tmp_path_factory):
 @pytest.fixture(scope="session")
 def s3_endpoint():
     """A real HTTP server on loopback that speaks S3."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with moto_server() as server:
+        yield server.endpoint
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 Kind = Literal[
-    "error",  # an answer of 500 or 503, the request is not passed on
+    "error",  # an answer of 500 or 503, or 409 or 412; the request is not passed on
+    "mistaken",  # the same answer, but the request is passed on and takes effect
     "reset",  # the connection breaks before the request is passed on
     "lost",  # the request is passed on and takes effect, the connection breaks before the answer
     "truncated",  # half of the answer's body, then the connection breaks
@@ -69,7 +70,7 @@ def first_times(fault: Fault, times: int, *, method: str) -> Plan:
 
 
 class FaultProxy:
-    """The proxy; `requests` are those that came, faulty ones included.
+    """The proxy; `requests` are those that came, faulty ones included, `fired` what went wrong.
 
     Args:
         upstream: Endpoint of the real server.
@@ -78,6 +79,7 @@ class FaultProxy:
     def __init__(self, upstream: str) -> None:
         self.plan: Plan = calm
         self.requests: list[Request] = []
+        self.fired: list[tuple[Request, Fault]] = []
         self._upstream = urlsplit(upstream).netloc
         self._lock = threading.Lock()
         self._released = threading.Event()
@@ -113,7 +115,7 @@ class FaultProxy:
     def follow(self, plan: Plan) -> None:
         """Behave like this from now on, counting requests anew."""
         with self._lock:
-            self.plan, self.requests = plan, []
+            self.plan, self.requests, self.fired = plan, [], []
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
@@ -121,6 +123,8 @@ class FaultProxy:
             request = Request(len(self.requests) + 1, handler.command, handler.path)
             self.requests.append(request)
             fault = self.plan(request)
+            if fault:
+                self.fired.append((request, fault))
         kind = fault.kind if fault else None
         if kind == "stalled":
             self._released.wait()
@@ -132,6 +136,9 @@ class FaultProxy:
             status, headers, answer = self._passed_on(handler, body)
             if kind == "lost":
                 _reset(handler)
+                return
+            if fault and kind == "mistaken":
+                _answer(handler, fault.status, {}, b"")
                 return
             if kind == "truncated":
                 headers["Content-Length"], answer = str(len(answer)), answer[: len(answer) // 2]

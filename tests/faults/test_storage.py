@@ -2,29 +2,32 @@
 
 import subprocess
 import sys
+import time
 
+import moto.s3.models
 import numpy as np
 import pytest
-from botocore.retries import standard
-from tests.checkpoints import commit, tensors_of
+from tests.checkpoints import commit, manifest, tensors_of
 from tests.fault_proxy import Fault, FaultProxy, dies_after, first_times
 
 from shardline.artifacts.checkpoint import list_checkpoints
-from shardline.errors import StoreUnavailableError, TrainingError
-from shardline.store import Store, open_store, s3
+from shardline.errors import ShardlineError, StoreUnavailableError, TrainingError
+from shardline.garbage.collect import collect_garbage
+from shardline.store import Store, open_store, retrying, s3, s3_connection, s3_upload
+from shardline.store.local import LocalBytes
 from shardline.training.checkpoints.resume import restore_newest
 from shardline.training.exchange.peers import Alone
 
 ATTEMPTS = 3
+DAY_S = 86400.0
 
 
 @pytest.fixture
 def proxied(s3_store, s3_environment, monkeypatch):
     """A bucket's store with the client's way to it leading through a proxy."""
-    monkeypatch.setattr(s3, "MAX_ATTEMPTS", ATTEMPTS)
-    monkeypatch.setattr(s3, "READ_BACKOFF_S", 0.0)
-    monkeypatch.setattr(s3, "READ_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(standard.ExponentialBackoff, "delay_amount", lambda *_: 0.0)
+    monkeypatch.setattr(retrying, "MAX_ATTEMPTS", ATTEMPTS)
+    monkeypatch.setattr(retrying, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(s3_connection, "READ_TIMEOUT_S", 0.3)
     with FaultProxy(s3_environment).running() as proxy:
         yield Proxied(s3_store.uri, s3_environment, proxy, monkeypatch)
 
@@ -100,15 +103,16 @@ def test_fault_that_stays_is_a_typed_error_and_the_last_checkpoint_stays(proxied
     assert assert_whole(proxied.store, 3) == 3
 
 
-@pytest.mark.parametrize(("world_size", "part_bytes"), [(1, 32 << 20), (2, 2000)])
+@pytest.mark.parametrize(("world_size", "part_bytes"), [(1, 32 << 20), (2, 3000)])
 @pytest.mark.parametrize("answering_last", [True, False])
 def test_store_that_dies_after_any_request_leaves_the_old_or_the_new_checkpoint(
     proxied, monkeypatch, world_size, answering_last, part_bytes
 ):
     """Every request of a commit, retention included, in parts and in one piece."""
     monkeypatch.setattr(s3, "MAX_PUT_BYTES", part_bytes)
-    monkeypatch.setattr(s3, "PART_BYTES", part_bytes)
-    monkeypatch.setattr(s3, "MAX_ATTEMPTS", 1)
+    monkeypatch.setattr(s3_upload, "PART_BYTES", part_bytes)
+    monkeypatch.setattr(moto.s3.models, "S3_UPLOAD_PART_MIN_SIZE", 1)
+    monkeypatch.setattr(retrying, "MAX_ATTEMPTS", 1)
     commit(proxied.store, 1, keep=1)
     proxied.proxy.follow(lambda request: None)
     commit(proxied.store, 2, world_size=world_size, keep=1)
@@ -132,6 +136,115 @@ def test_store_that_dies_after_any_request_leaves_the_old_or_the_new_checkpoint(
         assert_whole(proxied.store, step)
         proxied.through()
     assert {"failed", "committed"} == set(ends)
+
+
+def continue_run(store, step):
+    """What one command does with a run: continue it, commit with retention, and tidy up."""
+    restore_newest(store, "r", Alone())
+    commit(store, step, keep=1)
+    clock = lambda: time.time() + 2 * DAY_S  # noqa: E731
+    collect_garbage(store.uri, delete=True, clock=clock)
+
+
+def leave_garbage(store, step):
+    """Of a commit that nobody completed, and of a reader that died."""
+    store.write(f"{manifest(step).key}/tensors-0123456789abcdef.safetensors", b"half")
+    store.write(f"{manifest(step).key}/readers/1-ab.json", b"{}")
+
+
+def assert_continues(store, step, *, died):
+    """Whatever the command that died has left, readers find a whole one and the next goes on."""
+    found = assert_whole(store, step - 2, step)
+    assert died or found == step
+    continue_run(store, step)
+    assert assert_whole(store, step) == step
+
+
+def test_store_that_dies_after_any_request_of_resume_commit_retention_and_gc(proxied, monkeypatch):
+    monkeypatch.setattr(retrying, "MAX_ATTEMPTS", 1)
+    commit(proxied.store, 2, keep=1)
+    leave_garbage(proxied.store, 1)
+    proxied.proxy.follow(lambda request: None)
+    continue_run(proxied.store, 4)
+    num_requests = len(proxied.proxy.requests)
+    assert num_requests > 20
+    ends = set()
+    for number, count in enumerate(range(num_requests + 1)):
+        step = 6 + 2 * number
+        proxied.around()
+        leave_garbage(proxied.store, step - 3)
+        proxied.through()
+        answering = bool(count % 2) or count == num_requests
+        proxied.proxy.follow(dies_after(count, answering_last=answering))
+        try:
+            continue_run(proxied.store, step)
+        except ShardlineError:
+            ends.add("died")
+            died = True
+        else:
+            ends.add("done")
+            died = False
+        proxied.around()
+        assert_continues(proxied.store, step, died=died)
+    assert ends == {"died", "done"}
+    continue_run(proxied.store, step)  # until then the lease of a reader that died may keep one
+    assert [c.step for c in list_checkpoints(proxied.store, "r")] == [step]
+
+
+class Died(BaseException):
+    """Nothing of the process runs any more."""
+
+
+class DyingFolder:
+    """A folder whose user dies after so many operations; the last one may still take effect."""
+
+    def __init__(self, folder, count, *, finishing_last):
+        self.operations = 0
+        self._folder, self._count, self._finishing_last = folder, count, finishing_last
+
+    def __getattr__(self, name):
+        operation = getattr(self._folder, name)
+
+        def counted(*arguments, **options):
+            self.operations += 1
+            if self.operations > self._count:
+                raise Died
+            if self.operations == self._count and self._finishing_last:
+                result = operation(*arguments, **options)
+                list(result) if name == "scan" else None
+                raise Died
+            return operation(*arguments, **options)
+
+        return counted
+
+
+@pytest.mark.parametrize("finishing_last", [True, False])
+def test_process_that_dies_after_any_operation_on_a_folder(tmp_path, monkeypatch, finishing_last):
+    store = open_store(f"file://{tmp_path}/store")
+    folder = LocalBytes(tmp_path / "store")
+
+    def dying_after(count):
+        dying = DyingFolder(folder, count, finishing_last=finishing_last)
+        monkeypatch.setattr("shardline.store.store._bytes_at", lambda uri: dying)
+        return dying
+
+    commit(store, 2, keep=1)
+    leave_garbage(store, 1)
+    counting = dying_after(10_000)
+    continue_run(store, 4)
+    assert counting.operations > 20
+    for number in range(counting.operations):
+        step, count = 6 + 2 * number, number + finishing_last
+        monkeypatch.undo()
+        leave_garbage(store, step - 3)
+        dying_after(count)
+        with pytest.raises(Died):
+            continue_run(store, step)
+        monkeypatch.undo()
+        assert_continues(store, step, died=True)
+    continue_run(store, step)
+    assert [c.step for c in list_checkpoints(store, "r")] == [step]
+    assert len(list(store.scan("runs/"))) == 2
 
 
 FULL_DISK = """

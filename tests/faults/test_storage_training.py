@@ -9,7 +9,7 @@ from shardline.artifacts.checkpoint import list_checkpoints, read_tensors
 from shardline.data.manifest import load_dataset
 from shardline.errors import TrainingError
 from shardline.model.code import collect_code
-from shardline.store import Store, s3
+from shardline.store import Store, retrying
 from shardline.training.task import WorkerTask
 from shardline.training.worker import train_worker
 
@@ -39,7 +39,7 @@ def test_training_whose_store_fails_stops_and_continues_to_the_same_end(
         markers = [r for r in proxy.requests if r.method == "PUT" and "checkpoint.json" in r.path]
         return Fault("error", 503) if len(markers) > 2 else None
 
-    monkeypatch.setattr(s3, "MAX_ATTEMPTS", 2)
+    monkeypatch.setattr(retrying, "MAX_ATTEMPTS", 2)
     with FaultProxy(s3_environment).running() as proxy:
         proxy.follow(down_after_two_checkpoints)
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)

@@ -20,7 +20,7 @@ from shardline.artifacts.signature import SIGNATURE, call_keywords
 from shardline.data.schema import Column
 from shardline.errors import DataError, IntegrityError, NotFoundError
 from shardline.model.tensorflow_import import import_tensorflow
-from shardline.store import Store, dump_marker, read_verified
+from shardline.store import Store, dump_marker
 
 KERAS_FILE = "model.keras"
 """For people who train on; predicting never opens it."""
@@ -163,9 +163,7 @@ def _fetch(store: Store, manifest: ModelManifest, folder: Path) -> None:
     partial = folder.with_name(f".partial-{os.getpid()}-{os.urandom(8).hex()}")
     try:
         for path, sha256 in _served_files(manifest).items():
-            target = partial / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(read_verified(store, f"{manifest.folder}/{path}", sha256=sha256))
+            store.read_to_file(f"{manifest.folder}/{path}", partial / path, sha256=sha256)
         _move(partial, folder, manifest)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -80,7 +80,7 @@ def publish(store: Store, manifest: ModelManifest, folder: Path) -> None:
     """
     # TensorFlow Serving watches the folder and takes a version up when it sees saved_model.pb.
     for path in sorted(manifest.files, key=lambda path: (path == "saved_model.pb", path)):
-        store.write(f"{manifest.folder}/{path}", (folder / path).read_bytes())
+        store.write_file(f"{manifest.folder}/{path}", folder / path, sha256=manifest.files[path])
     marker = f"{manifest.folder}/{MARKER_NAME}"
     # A write whose answer was lost is sent again by the client, and then finds itself.
     if not commit_marker(store, marker, manifest) and store.read(marker) != dump_marker(manifest):

@@ -7,7 +7,7 @@ that are taken stay, published or not, and so does whatever is not named as shar
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from shardline.artifacts.leases import holds
@@ -53,7 +53,7 @@ class _Folder:
 _FOLDERS = (
     _Folder(
         "checkpoint",
-        re.compile(r"runs/[^/]+/checkpoints/step-\d+/"),
+        re.compile(r"runs/[^/]+/checkpoints/step-\d{8,}/"),
         "checkpoint.json",
         "was never committed, or is superseded and no longer read",
     ),
@@ -66,20 +66,25 @@ _FOLDERS = (
     ),
     _Folder(
         "dataset version",
-        re.compile(r"datasets/[^/]+/[^/]+/"),
+        re.compile(r"datasets/[^/]+/[0-9a-f]{12}/"),
         "dataset.json",
         "was never committed; prepare makes it anew",
     ),
     _Folder(
         "scores",
-        re.compile(r"scores/[^/]+/[^/]+/"),
+        re.compile(r"scores/[^/]+/v\d+-[0-9a-f]{12}/"),
         "score.json",
         "was never completed; score makes it anew",
     ),
-    _Folder("parked rows", re.compile(r"scratch/[^/]+/"), None, "is of a prepare that ended"),
+    _Folder(
+        "parked rows",
+        re.compile(r"scratch/[^/]+-[0-9a-f]{16}/"),
+        None,
+        "is of a prepare that ended",
+    ),
 )
-_DATASET = re.compile(r"datasets/([^/]+)/([^/]+)/")
-_PIECE = re.compile(r"pieces/[^/]+/")
+_DATASET = re.compile(r"datasets/[^/]+/[0-9a-f]{12}/")
+_PIECE = re.compile(r"(pieces/[^/]+/)[0-9a-f]{32}\.(arrow|json)$")
 _LEASE = re.compile(r"runs/[^/]+/checkpoints/[^/]+/readers/[^/]+\.json$")
 _RUN = re.compile(r"runs/[^/]+/")
 
@@ -118,12 +123,20 @@ def mentioned(dataset_version: str, references: Iterable[str]) -> bool:
 
 
 def _unmarked(contents: Contents, now_unix_s: float) -> Iterator[Removal]:
+    everything = {each.key for each in contents.objects}
     for kind in _FOLDERS:
         for folder, objects in _by_folder(contents.objects, kind.pattern).items():
             keys = {each.key for each in objects}
             is_read = any(holds(key, now_unix_s=now_unix_s) for key in keys if _LEASE.match(key))
-            if not is_read and (kind.marker is None or f"{folder}{kind.marker}" not in keys):
+            is_marked = kind.marker is not None and f"{folder}{kind.marker}" in keys
+            if not is_read and not is_marked and _is_ours(folder, everything):
                 yield Removal(kind.kind, folder, kind.reason, tuple(objects))
+
+
+def _is_ours(folder: str, keys: Collection[str]) -> bool:
+    """Models may have been put there by hand, as TensorFlow Serving has them; ours have claims."""
+    top, name, number, *_ = folder.split("/")
+    return top != "models" or f"models/{name}/claims/{number}" in keys
 
 
 def _unused_datasets(contents: Contents) -> Iterator[Removal]:
@@ -138,11 +151,14 @@ def _unused_datasets(contents: Contents) -> Iterator[Removal]:
 
 
 def _unlisted_pieces(contents: Contents) -> Iterator[Removal]:
-    for folder, objects in _by_folder(contents.objects, _PIECE).items():
-        unlisted = tuple(each for each in objects if each.key not in contents.pieces)
-        if unlisted:
-            reason = "are rows that the dataset prepared last does not consist of"
-            yield Removal("pieces", folder, reason, unlisted)
+    unlisted: dict[str, list[Stored]] = defaultdict(list)
+    for each in contents.objects:
+        piece = _PIECE.match(each.key)
+        if piece and each.key not in contents.pieces:
+            unlisted[piece[1]].append(each)
+    for folder, objects in unlisted.items():
+        reason = "are rows that the dataset prepared last does not consist of"
+        yield Removal("pieces", folder, reason, tuple(objects))
 
 
 def _ended_leases(contents: Contents, now_unix_s: float) -> Iterator[Removal]:

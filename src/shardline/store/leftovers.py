@@ -1,14 +1,14 @@
 """When objects were written, and what broken-off writes left: for housekeeping alone."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from shardline.spec.locations import local_path
-from shardline.store import s3
-from shardline.store.local import PARTIAL_PREFIX
+from shardline.store.local import LOCK_PREFIX
+from shardline.store.local_file import PARTIAL_PREFIX
 from shardline.store.s3 import S3Bytes
 from shardline.store.store import Store
 
@@ -75,8 +75,10 @@ def discard_write(store: Store, leftover: Stored) -> None:
         (local_path(store.uri) / leftover.key).unlink(missing_ok=True)
         return
     bucket = S3Bytes.at(store.uri)
-    place = {"Key": bucket._path(leftover.key), "UploadId": leftover.upload_id}
-    _asked(bucket, lambda c: c.abort_multipart_upload(Bucket=bucket.bucket, **place))
+    place: Any = {"Key": bucket._path(leftover.key), "UploadId": leftover.upload_id}
+    bucket.ask(
+        leftover.key, lambda client: client.abort_multipart_upload(Bucket=bucket.bucket, **place)
+    )
 
 
 def _files(store: Store, prefix: str) -> Iterator[Stored]:
@@ -84,6 +86,8 @@ def _files(store: Store, prefix: str) -> Iterator[Stored]:
     root = local_path(store.uri)
     for folder, _, names in os.walk(root / prefix.rpartition("/")[0]):
         for name in sorted(names):
+            if name.startswith(LOCK_PREFIX):
+                continue
             path = Path(folder, name)
             try:
                 status = path.stat()
@@ -102,10 +106,4 @@ def _pages(bucket: S3Bytes, operation: str, **request: str) -> list[dict[str, An
     def ask(client: Any) -> list[dict[str, Any]]:
         return list(client.get_paginator(operation).paginate(Bucket=bucket.bucket, **request))
 
-    pages: list[dict[str, Any]] = _asked(bucket, ask)
-    return pages
-
-
-def _asked(bucket: S3Bytes, request: Callable[[Any], Any]) -> Any:
-    with bucket._explained(""):
-        return request(s3._client())
+    return bucket.ask("", ask)

@@ -4,7 +4,8 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -12,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from shardline.errors import NotFoundError, StoreError, StoreUnavailableError
+from shardline.store.local_file import PARTIAL_PREFIX, PartialFile, despite_deletions
+from shardline.store.sink import Take
 
-# Readers skip names that start with it: a crash may leave one behind.
-PARTIAL_PREFIX = ".partial-"
-# The disk, the user's share of it, or the largest file that this process may write.
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-MAX_WRITE_ATTEMPTS = 20
+LOCK_PREFIX = ".lock-"
+LOCK_TIMEOUT_S = 60.0
+LOCK_POLL_S = 0.005
+PIECE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -26,47 +28,63 @@ class LocalBytes:
 
     root: Path
 
+    @property
+    def identity(self) -> str:
+        """The folder."""
+        return str(self.root)
+
+    @property
+    def name(self) -> str:
+        """The file system, for sentences."""
+        return f"the file system of {self.root}"
+
     def read(self, key: str) -> bytes:
         """Content of a file."""
-        try:
-            return (self.root / key).read_bytes()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-            raise NotFoundError(f"there is no {self.root / key}.") from error
+        with self._opened(key) as file:
+            return bytes(file.read())
 
     def read_versioned(self, key: str) -> tuple[bytes, str]:
         """Content and its digest, which serves as version."""
         data = self.read(key)
-        return data, _version(data)
+        return data, sha256(data).hexdigest()
+
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        """Some bytes of a file."""
+        with self._opened(key) as file:
+            file.seek(start)
+            return bytes(file.read(length))
+
+    def pieces(self, key: str) -> Iterator[bytes]:
+        """Content of a file, which stays the one that was opened."""
+        with self._opened(key) as file:
+            while piece := file.read(PIECE_BYTES):
+                yield piece
 
     def write(self, key: str, data: bytes | memoryview, *, sha256: str | None = None) -> None:  # noqa: ARG002
         """Replace the file in one step."""
 
-        def replace() -> bool:
-            with self._finished_file(key, data) as finished:
-                finished.replace(self.root / key)
-            return True
+        def replace() -> None:
+            with self.writing(key) as take:
+                take(memoryview(data))
 
-        self._despite_deletions(key, replace)
+        despite_deletions(replace)
+
+    @contextmanager
+    def writing(self, key: str) -> Iterator[Take]:
+        """Replace the file in one step by what is taken in the block."""
+        with PartialFile(self._path(key)) as partial:
+            yield partial.take
+            partial.replace()
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Link a finished file to its name; the kernel lets one of several linkers win."""
 
         def link() -> bool:
-            with self._finished_file(key, data) as finished:
-                try:
-                    os.link(finished, self.root / key)
-                except FileExistsError:
-                    return False
-                except FileNotFoundError:
-                    raise
-                except OSError as error:
-                    raise StoreError(
-                        f"cannot make hard links in {self.root}: {error.strerror}; "
-                        "set store to a folder on a file system that has them."
-                    ) from error
-                return True
+            with PartialFile(self._path(key)) as partial:
+                partial.take(memoryview(data))
+                return partial.link()
 
-        return self._despite_deletions(key, link)
+        return despite_deletions(link)
 
     def compare_and_swap(self, key: str, data: bytes, version: str) -> bool:
         """Replace under a lock, so that no two writers compare with the same version."""
@@ -78,7 +96,7 @@ class LocalBytes:
 
     def scan(self, prefix: str) -> Iterator[tuple[str, int, str]]:
         """Files whose key starts with `prefix`, sorted."""
-        for key, status in sorted(self._walk(self._folder_of(prefix))):
+        for key, status in sorted(self._walk(self.root / prefix.rpartition("/")[0])):
             if key.startswith(prefix):
                 yield key, status.st_size, f"{status.st_size}-{status.st_mtime_ns}"
 
@@ -92,8 +110,16 @@ class LocalBytes:
 
     def delete(self, key: str) -> None:
         """Remove a file and the folders it leaves empty."""
-        path = self.root / key
-        path.unlink(missing_ok=True)
+        path = self._path(key)
+        try:
+            path.unlink(missing_ok=True)
+        except NotADirectoryError:
+            return  # it was never there
+        except OSError as error:
+            raise StoreError(
+                f"cannot delete {path}: {error.strerror}; "
+                "set store to a folder that this user may write."
+            ) from error
         for parent in path.parents:
             if parent == self.root:
                 break
@@ -102,10 +128,13 @@ class LocalBytes:
             except OSError:
                 break  # not empty, or gone already
 
-    def delete_folder(self, prefix: str) -> None:
-        """Remove the files below a folder, then the partial ones that dead writers left."""
-        for key, _, _ in list(self.scan(prefix)):
+    def delete_all(self, keys: Iterable[str]) -> None:
+        """Remove files."""
+        for key in keys:
             self.delete(key)
+
+    def sweep(self, prefix: str) -> None:
+        """Remove the partial files that dead writers left."""
         shutil.rmtree(self.root / prefix, ignore_errors=True)
 
     def filesystem(self) -> tuple[Any, str]:
@@ -114,74 +143,57 @@ class LocalBytes:
 
         return LocalFileSystem(), str(self.root)
 
-    def arrow_uri(self, key: str) -> str:
-        """The path."""
-        return str(self.root / key)
+    @contextmanager
+    def _opened(self, key: str) -> Iterator[Any]:
+        try:
+            file = self._path(key).open("rb")
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise NotFoundError(f"there is no {self.root / key}.") from error
+        except PermissionError as error:
+            raise StoreError(
+                f"{self.root / key} may not be read by this user; chmod it, or fix `store`."
+            ) from error
+        with file:
+            yield file
 
-    def _folder_of(self, prefix: str) -> Path:
-        return self.root / prefix.rpartition("/")[0]
+    def _path(self, key: str) -> Path:
+        """The file of a key; S3 has keys that would lead out of a folder."""
+        if key.startswith("/") or "\0" in key or ".." in key.split("/"):
+            raise StoreError(f"{key!r} is no key of {self.root}: it leads out of the folder.")
+        return self.root / key
 
     def _walk(self, folder: Path) -> Iterator[tuple[str, os.stat_result]]:
         for parent, _, names in os.walk(folder):
             for name in names:
-                if name.startswith(PARTIAL_PREFIX):
+                if name.startswith((PARTIAL_PREFIX, LOCK_PREFIX)):
                     continue
                 path = Path(parent, name)
-                try:
+                with suppress(FileNotFoundError):  # deleted between listing and stat
                     yield path.relative_to(self.root).as_posix(), path.stat()
-                except FileNotFoundError:
-                    continue  # deleted between listing and stat
-
-    def _despite_deletions(self, key: str, write: Callable[[], bool]) -> bool:
-        """Write, again if the folder went meanwhile: deletions remove folders they leave empty."""
-        for _ in range(MAX_WRITE_ATTEMPTS):
-            try:
-                return write()
-            except FileNotFoundError as error:
-                gone = error
-        raise StoreError(
-            f"cannot write {self.root / key}: {gone.strerror}; its folder is being deleted, run "
-            "the same command again when nothing else writes there."
-        ) from gone
-
-    @contextmanager
-    def _finished_file(self, key: str, data: bytes | memoryview) -> Iterator[Path]:
-        """A complete, synced file beside `key` under a name that readers skip."""
-        target = self.root / key
-        partial = target.parent / f"{PARTIAL_PREFIX}{os.getpid()}-{os.urandom(8).hex()}"
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            with suppress(OSError):  # below a regular file even removing fails
-                partial.unlink()
-            if error.errno in NO_SPACE:
-                raise StoreUnavailableError(
-                    f"cannot write {target}: {error.strerror}; make room and run the same command "
-                    "again, what was committed before is intact."
-                ) from error
-            raise StoreError(
-                f"cannot write {target}: {error.strerror}; "
-                "set store to a folder that this user may write."
-            ) from error
-        try:
-            yield partial
-        finally:
-            partial.unlink(missing_ok=True)
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
-        lock = self.root / ".shardline" / f"lock-{sha256(key.encode()).hexdigest()[:16]}"
+        """Alone with a key; the kernel frees the lock of a process that dies."""
+        name = f"{LOCK_PREFIX}{sha256(key.encode()).hexdigest()[:16]}"
+        lock = self.root / ".shardline" / name
         lock.parent.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + LOCK_TIMEOUT_S
         with lock.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            while not _taken(file):
+                if time.monotonic() > deadline:
+                    raise StoreUnavailableError(
+                        f"another process has held the lock of {self.root / key} for "
+                        f"{LOCK_TIMEOUT_S:.0f} s; end it, or wait, and run the same command again."
+                    )
+                time.sleep(LOCK_POLL_S)
             yield
 
 
-def _version(data: bytes) -> str:
-    return sha256(data).hexdigest()
+def _taken(file: Any) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EINTR):
+            raise
+        return False
+    return True

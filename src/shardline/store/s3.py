@@ -1,33 +1,34 @@
-"""An S3 bucket as a store. boto3 commits and lists; pyarrow reads columns; one factory makes both.
+"""An S3 bucket as a store. boto3 commits and lists; Arrow reads columns."""
 
-pyarrow's `S3FileSystem()` ignores `AWS_ENDPOINT_URL` (apache/arrow#49643) while boto3 honours it,
-so a job that builds them apart can split silently across two stores.
-"""
-
-import os
-import time
-from base64 import b64encode
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
-from shardline.errors import ConditionError, NotFoundError, StoreError, StoreUnavailableError
+from shardline.errors import IntegrityError, NotFoundError, ShardlineError, StoreError
+from shardline.store.retrying import retried
+from shardline.store.s3_conditional import ConditionalPut
+from shardline.store.s3_connection import client, endpoint, settings_digest
+from shardline.store.s3_errors import condition_explained, explained, is_passing, status_of
+from shardline.store.s3_upload import Upload, put
+from shardline.store.sink import Take
 
-if TYPE_CHECKING:  # stubs only; the runtime import is below, where it is first needed
+if TYPE_CHECKING:  # stubs only
     from mypy_boto3_s3 import S3Client
 
-CONNECT_TIMEOUT_S = 10
-READ_TIMEOUT_S = 60
-MAX_ATTEMPTS = 6
-READ_BACKOFF_S = 0.1
 # One request takes the fewest copies, and a killed process leaves no parts behind that cost money.
 MAX_PUT_BYTES = 1 << 30
-PART_BYTES = 64 << 20
-# Raced conditional writes answer 409 while the other writer is still in flight.
-MAX_CONFLICT_RETRIES = 10
+PIECE_BYTES = 16 << 20
+MAX_DELETED_AT_ONCE = 1000
+RANGE_NOT_SATISFIABLE = 416
+_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+# What servers say that have no DeleteObjects.
+_NO_BATCHES = (400, 403, 405, 411, 501)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,133 +40,205 @@ class S3Bytes:
 
     @classmethod
     def at(cls, uri: str) -> "S3Bytes":
-        """The objects below an `s3://bucket/prefix` URI."""
+        """The objects below an `s3://bucket/prefix` URI.
+
+        Raises:
+            StoreError: It holds credentials.
+        """
         parts = urlsplit(uri)
+        if "@" in parts.netloc:
+            raise StoreError(
+                "an s3:// URI holds credentials, which would be saved with the spec; write "
+                f"s3://{parts.netloc.rpartition('@')[2]}{parts.path} and set AWS_ACCESS_KEY_ID "
+                "and AWS_SECRET_ACCESS_KEY, or a profile."
+            )
         return cls(bucket=parts.netloc, prefix=parts.path.strip("/"))
+
+    @property
+    def identity(self) -> str:
+        """Bucket, endpoint and identity."""
+        return f"{self.bucket}/{self.prefix} {endpoint()} {settings_digest()}"
+
+    @property
+    def name(self) -> str:
+        """The server, for sentences."""
+        return f"the S3 server at {endpoint()}"
 
     def read(self, key: str) -> bytes:
         """Content of an object."""
         return self.read_versioned(key)[0]
 
     def read_versioned(self, key: str) -> tuple[bytes, str]:
-        """Content and ETag.
+        """Content and ETag."""
 
-        The client retries requests; an answer whose body breaks off is up to its caller.
-        """
-        from botocore.exceptions import BotoCoreError
+        def request(client: "S3Client") -> tuple[bytes, str]:
+            answer = client.get_object(**self.place(key))
+            return answer["Body"].read(), answer["ETag"]
 
-        attempt = 1
-        with self._explained(key):
-            while True:
-                answer = _client().get_object(Bucket=self.bucket, Key=self._path(key))
-                try:
-                    return answer["Body"].read(), answer["ETag"]
-                except BotoCoreError:
-                    if attempt == MAX_ATTEMPTS:
-                        raise
-                time.sleep(READ_BACKOFF_S * 2**attempt)
-                attempt += 1
+        return self.ask(key, request)
+
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        """Some bytes of an object."""
+        return self._range(key, start, length)[0]
+
+    def pieces(self, key: str) -> Iterator[bytes]:
+        """Content of an object, all of one version."""
+        start, version = 0, None
+        while True:
+            data, found, size = self._range(key, start, PIECE_BYTES)
+            if version not in (None, found):
+                raise IntegrityError(f"{self._uri(key)} was replaced while it was read; try again.")
+            yield data
+            start, version = start + len(data), found
+            if start >= size:
+                return
 
     def write(self, key: str, data: bytes | memoryview, *, sha256: str | None = None) -> None:
-        """Create or replace an object; one too large for a request is sent in parts.
+        """Create or replace an object; one too large for a request is sent in parts."""
+        if len(data) <= MAX_PUT_BYTES:
+            put(self, key, data, sha256=sha256)
+            return
+        with self.writing(key) as take:
+            take(memoryview(data))
 
-        With the digest, the server checks what arrived against that header, which is signed, and
-        the body is read once less for each of the client's own digests: sending 150 MB takes 0.05 s
-        of processor time instead of 0.29 s.
-        """
-        from boto3.s3.transfer import TransferConfig
-        from pyarrow import BufferReader
-
-        bucket, path = self.bucket, self._path(key)
-        with self._explained(key):
-            if len(data) > MAX_PUT_BYTES:
-                config = TransferConfig(
-                    multipart_threshold=MAX_PUT_BYTES,
-                    multipart_chunksize=PART_BYTES,
-                    use_threads=False,
-                )
-                _client().upload_fileobj(BufferReader(data), bucket, path, Config=config)
-            elif sha256 is None:
-                _client().put_object(Bucket=bucket, Key=path, Body=bytes(data))
-            else:
-                checksum = b64encode(bytes.fromhex(sha256)).decode()
-                client = _client(signs_body=False)
-                body = BufferReader(data)
-                client.put_object(Bucket=bucket, Key=path, Body=body, ChecksumSHA256=checksum)
+    @contextmanager
+    def writing(self, key: str) -> Iterator[Take]:
+        """Create or replace an object with what is taken in the block."""
+        upload = Upload(self, key)
+        try:
+            yield upload.take
+            upload.finish()
+        except BaseException:
+            upload.abort()
+            raise
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Single-part PUT with `If-None-Match: *`."""
-        return self._put_on_condition(key, data, {"IfNoneMatch": "*"})
+        return self._put_on_condition(key, data, None)
 
     def compare_and_swap(self, key: str, data: bytes, version: str) -> bool:
         """Single-part PUT with `If-Match`."""
-        return self._put_on_condition(key, data, {"IfMatch": version})
+        return self._put_on_condition(key, data, version)
 
     def scan(self, prefix: str) -> Iterator[tuple[str, int, str]]:
         """Objects whose key starts with `prefix`."""
-        with self._explained(prefix):
-            pages = _client().get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=self._path(prefix)):
-                for item in page.get("Contents", []):
-                    yield self._key(item["Key"]), item["Size"], item["ETag"].strip('"')
+        for page in self._pages(prefix):
+            for item in page.get("Contents", []):
+                yield self._key(item["Key"]), item["Size"], item["ETag"].strip('"')
 
     def list_folders(self, prefix: str) -> list[str]:
         """Common prefixes one level down."""
-        folder = self._path(prefix).rstrip("/") + "/"
-        names: list[str] = []
-        with self._explained(prefix):
-            pages = _client().get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=folder, Delimiter="/"):
-                found = page.get("CommonPrefixes", [])
-                names += [item["Prefix"][len(folder) :].rstrip("/") for item in found]
-        return sorted(names)
+        folder = prefix.rstrip("/") + "/" if prefix else ""
+        start = len(self._path(folder))
+        return sorted(
+            item["Prefix"][start:].rstrip("/")
+            for page in self._pages(folder, Delimiter="/")
+            for item in page.get("CommonPrefixes", [])
+        )
 
     def delete(self, key: str) -> None:
         """Remove an object."""
-        with self._explained(key):
-            _client().delete_object(Bucket=self.bucket, Key=self._path(key))
+        self.ask(key, lambda client: client.delete_object(**self.place(key)))
 
-    def delete_folder(self, prefix: str) -> None:
-        """Remove the objects below a prefix."""
-        for key, _, _ in list(self.scan(prefix)):
+    def delete_all(self, keys: Iterable[str]) -> None:
+        """Remove objects, a thousand a request."""
+        waiting: list[str] = []
+        alone: list[str] = []
+        for key in keys:
+            (alone if _NOT_IN_XML.search(key) else waiting).append(key)
+        for key in alone:
             self.delete(key)
+        for first in range(0, len(waiting), MAX_DELETED_AT_ONCE):
+            self._delete_batch(waiting[first : first + MAX_DELETED_AT_ONCE])
+
+    def sweep(self, prefix: str) -> None:
+        """Free the parts of uploads that broke off, if this identity may."""
+        # Permissions of their own, and no part of what all S3 servers have.
+        with suppress(StoreError, NotFoundError):
+            found = self.ask(
+                prefix,
+                lambda client: client.list_multipart_uploads(
+                    Bucket=self.bucket, Prefix=self._path(prefix)
+                ),
+            )
+            for each in found.get("Uploads", []):
+                upload: Any = {"Bucket": self.bucket, "Key": each["Key"]}
+                upload["UploadId"] = each["UploadId"]
+                self.ask(prefix, partial(_abort, upload=upload))
 
     def filesystem(self) -> tuple[Any, str]:
         """Arrow's S3 filesystem with the same endpoint and credentials, and the root path."""
-        return _arrow_filesystem(), "/".join(part for part in (self.bucket, self.prefix) if part)
+        from shardline.store.s3_arrow import lasting_filesystem
 
-    def arrow_uri(self, key: str) -> str:
-        """The URI with the endpoint, which Arrow does not take from the environment."""
-        options = {"endpoint_override": "", "scheme": "https"}
-        endpoint = urlsplit(_endpoint() or "")
-        if endpoint.netloc:
-            options = {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme}
-        query = urlencode({name: value for name, value in options.items() if value})
-        return f"{self._uri(key)}?{query}"
+        return lasting_filesystem(), "/".join(part for part in (self.bucket, self.prefix) if part)
 
-    def _put_on_condition(self, key: str, data: bytes, condition: dict[str, str]) -> bool:
+    def ask(
+        self, key: str, request: "Callable[[S3Client], T]", *, signs_body: bool | None = None
+    ) -> T:
+        """What a request returns, tried again while its errors may pass.
+
+        Raises:
+            ShardlineError: The sentence for what stayed wrong.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            return retried(lambda: request(client(signs_body=signs_body)), passes=is_passing)
+        except (ClientError, BotoCoreError) as error:
+            raise self._told(error, key) from error
+
+    def place(self, key: str) -> dict[str, Any]:
+        """Bucket and path as request arguments."""
+        return {"Bucket": self.bucket, "Key": self._path(key)}
+
+    def _range(self, key: str, start: int, length: int) -> tuple[bytes, str, int]:
+        """Bytes, ETag and size of the whole object."""
         from botocore.exceptions import ClientError
 
-        for _ in range(MAX_CONFLICT_RETRIES):
-            with self._explained(key):
-                try:
-                    _client().put_object(
-                        Bucket=self.bucket,
-                        Key=self._path(key),
-                        Body=data,
-                        **condition,  # type: ignore[arg-type]  # one of the two known conditions
-                    )
-                except ClientError as error:
-                    status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-                    if status == 412:
-                        return False
-                    if status == 409:
-                        continue
-                    if status in (400, 501):  # what servers say that do not know the condition
-                        raise self._condition_error(key, error.response) from error
+        def request(client: "S3Client") -> tuple[bytes, str, int]:
+            wanted = f"bytes={start}-{start + length - 1}"
+            try:
+                answer = client.get_object(**self.place(key), Range=wanted)
+            except ClientError as error:
+                if status_of(error) != RANGE_NOT_SATISFIABLE:
                     raise
-                return True
-        raise StoreUnavailableError(f"writers of {self._uri(key)} kept conflicting; run it again.")
+                head = client.head_object(**self.place(key))
+                return b"", head["ETag"], head["ContentLength"]
+            size = int(answer["ContentRange"].rpartition("/")[2])
+            return answer["Body"].read(), answer["ETag"], size
+
+        return self.ask(key, request)
+
+    def _put_on_condition(self, key: str, data: bytes, version: str | None) -> bool:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            return ConditionalPut(self.place(key), data, version).won()
+        except (ClientError, BotoCoreError) as error:
+            raise self._told(error, key, by=condition_explained) from error
+
+    def _pages(self, prefix: str, **options: str) -> Iterator[Any]:
+        request: Any = {"Bucket": self.bucket, "Prefix": self._path(prefix), **options}
+        while True:
+            page = self.ask(prefix, lambda client: client.list_objects_v2(**request))
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            request["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _delete_batch(self, keys: list[str]) -> None:
+        objects = [{"Key": self._path(key)} for key in keys]
+        batch: Any = {"Bucket": self.bucket, "Delete": {"Objects": objects, "Quiet": True}}
+        try:
+            answer = self.ask(keys[0], lambda client: client.delete_objects(**batch))
+        except ShardlineError as error:
+            if (status_of(error.__cause__) or 0) not in _NO_BATCHES:
+                raise
+            failed = keys
+        else:
+            failed = [self._key(each["Key"]) for each in answer.get("Errors", [])]
+        for key in failed:  # one by one, with retries, and a sentence for what stays wrong
+            self.delete(key)
 
     def _path(self, key: str) -> str:
         return f"{self.prefix}/{key}" if self.prefix else key
@@ -176,104 +249,11 @@ class S3Bytes:
     def _uri(self, key: str) -> str:
         return f"s3://{self.bucket}/{self._path(key)}"
 
-    @contextmanager
-    def _explained(self, key: str) -> Iterator[None]:
-        """Turn the client's errors into sentences that name bucket, key and way out."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            yield
-        except ClientError as error:
-            raise self._client_error(key, error.response) from error
-        except BotoCoreError as error:
-            # No credentials, a bad region or profile: nothing that waiting would mend.
-            if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
-                raise StoreError(
-                    f"no credentials for {self._uri(key)}; set AWS_ACCESS_KEY_ID and "
-                    "AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or run with a role."
-                ) from error
-            raise StoreUnavailableError(
-                f"{self._uri(key)} did not answer at {_endpoint() or 'AWS'}: {error}"
-            ) from error
-
-    def _client_error(self, key: str, response: Any) -> Exception:
-        status = response["ResponseMetadata"]["HTTPStatusCode"]
-        code = response["Error"].get("Code", str(status))
-        if code == "NoSuchBucket":
-            return StoreError(f"bucket {self.bucket!r} does not exist; create it or fix `store`.")
-        if status == 404:
-            return NotFoundError(f"there is no {self._uri(key)}.")
-        if status in (401, 403):
-            return StoreError(
-                f"{self._uri(key)} refused this identity ({code}); check the credentials and "
-                "that they may read and write this prefix."
-            )
-        if _is_passing(status, code):
-            return StoreUnavailableError(
-                f"{self._uri(key)} answered {status} {code}; run it again."
-            )
-        return StoreError(
-            f"{self._uri(key)} answered {status} {code}; check `store` and the endpoint, region "
-            "and credentials it is reached with."
-        )
-
-    def _condition_error(self, key: str, response: Any) -> Exception:
-        error = self._client_error(key, response)
-        return ConditionError(str(error)) if isinstance(error, StoreError) else error
+    def _told(
+        self, error: Exception, key: str, *, by: Callable[..., ShardlineError] = explained
+    ) -> ShardlineError:
+        return by(error, uri=self._uri(key), bucket=self.bucket, endpoint=endpoint())
 
 
-def _is_passing(status: int, code: str) -> bool:
-    """Whether waiting may mend it. S3 reports an upload that stalled as 400 RequestTimeout."""
-    return (status >= 500 and status != 501) or status == 429 or code == "RequestTimeout"
-
-
-def _endpoint() -> str | None:
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-
-
-def _client(*, signs_body: bool | None = None) -> "S3Client":
-    """The client; None leaves it to boto3 whether bodies are signed."""
-    return _client_for(_endpoint(), os.environ.get("AWS_PROFILE"), signs_body)
-
-
-@lru_cache(maxsize=8)
-def _client_for(endpoint: str | None, profile: str | None, signs_body: bool | None) -> "S3Client":
-    import boto3
-    from botocore.config import Config
-
-    # Path style: test servers and most S3-compatible ones have no wildcard DNS.
-    settings: dict[str, Any] = {"addressing_style": "path"} if endpoint else {}
-    if signs_body is not None:
-        settings["payload_signing_enabled"] = signs_body
-    config = Config(
-        connect_timeout=CONNECT_TIMEOUT_S,
-        read_timeout=READ_TIMEOUT_S,
-        retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
-        s3=settings,
-    )
-    session = boto3.Session(profile_name=profile)
-    return session.client("s3", endpoint_url=endpoint, config=config)
-
-
-def _arrow_filesystem() -> Any:
-    import boto3
-    from pyarrow.fs import S3FileSystem
-
-    session = boto3.Session(profile_name=os.environ.get("AWS_PROFILE"))
-    credentials = session.get_credentials()
-    if credentials is None:
-        raise StoreError("no AWS credentials found; set AWS_ACCESS_KEY_ID or AWS_PROFILE.")
-    frozen = credentials.get_frozen_credentials()
-    options: dict[str, Any] = {"region": session.region_name}
-    endpoint = _endpoint()
-    if endpoint:
-        parts = urlsplit(endpoint)
-        options |= {"endpoint_override": parts.netloc, "scheme": parts.scheme}
-    return S3FileSystem(
-        access_key=frozen.access_key,
-        secret_key=frozen.secret_key,
-        session_token=frozen.token,
-        connect_timeout=CONNECT_TIMEOUT_S,
-        request_timeout=READ_TIMEOUT_S,
-        **options,
-    )
+def _abort(client: "S3Client", *, upload: Any) -> None:
+    client.abort_multipart_upload(**upload)

@@ -5,17 +5,23 @@ exactly once, `compare_and_swap` moves an existing one from a version that the c
 """
 
 import hashlib
-import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Never, Protocol
+from pathlib import Path
+from typing import Any
 
-from shardline.errors import ConditionError, IntegrityError, StoreError
+from shardline.errors import IntegrityError
 from shardline.spec.locations import local_path
+from shardline.store.deletion import deletion_order
 from shardline.store.local import LocalBytes
+from shardline.store.local_file import PartialFile
+from shardline.store.probe import prove
 from shardline.store.s3 import S3Bytes
+from shardline.store.sink import Sink
+from shardline.store.storage import Bytes
 
-PROBE_KEY = ".shardline/probe"
+FILE_PIECE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,54 +32,6 @@ class Entry:
     size: int
     fingerprint: str
     """Changes whenever the content may have: the S3 ETag, or size and modification time."""
-
-
-class Bytes(Protocol):
-    """What a storage system must offer; keys are full paths below the root."""
-
-    def read(self, key: str) -> bytes:
-        """Content."""
-        ...
-
-    def read_versioned(self, key: str) -> tuple[bytes, str]:
-        """Content and version."""
-        ...
-
-    def write(self, key: str, data: bytes | memoryview, *, sha256: str | None = None) -> None:
-        """Create or replace."""
-        ...
-
-    def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Create, or False."""
-        ...
-
-    def compare_and_swap(self, key: str, data: bytes, version: str) -> bool:
-        """Replace that version, or False."""
-        ...
-
-    def scan(self, prefix: str) -> Iterator[tuple[str, int, str]]:
-        """Key, size and fingerprint below a prefix."""
-        ...
-
-    def list_folders(self, prefix: str) -> list[str]:
-        """Names one level down."""
-        ...
-
-    def delete(self, key: str) -> None:
-        """Remove."""
-        ...
-
-    def delete_folder(self, prefix: str) -> None:
-        """Remove all below a prefix that ends in a slash, in key order."""
-        ...
-
-    def filesystem(self) -> tuple[Any, str]:
-        """Arrow filesystem and root path."""
-        ...
-
-    def arrow_uri(self, key: str) -> str:
-        """URI for Arrow, without credentials."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -103,6 +61,34 @@ class Store:
         """Content and the version to hand to `compare_and_swap`."""
         return self._bytes.read_versioned(key)
 
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        """`length` bytes from `start` on, or as many as there are.
+
+        Raises:
+            NotFoundError: There is no such object.
+        """
+        return self._bytes.read_range(key, start, length) if length > 0 else b""
+
+    def read_to_file(self, key: str, path: Path, *, sha256: str | None = None) -> None:
+        """Copy an object into a local file, which appears once it is whole.
+
+        Args:
+            key: What.
+            path: Where to; its folder is made.
+            sha256: The digest that its marker recorded.
+
+        Raises:
+            NotFoundError: There is no such object.
+            IntegrityError: The content differs, or was replaced meanwhile.
+        """
+        with PartialFile(path) as partial:
+            sink = Sink(partial.take)
+            for piece in self._bytes.pieces(key):
+                sink.write(piece)
+            if sha256 is not None:
+                check_digest(self, key, expected=sha256, found=sink.sha256)
+            partial.replace()
+
     def write(self, key: str, data: bytes | memoryview, *, sha256: str | None = None) -> None:
         """Create or replace an object that nothing depends on until a marker names it.
 
@@ -112,6 +98,35 @@ class Store:
             sha256: Its digest, if it is known: an S3 server then checks what arrives.
         """
         self._bytes.write(key, data, sha256=sha256)
+
+    @contextmanager
+    def writing(self, key: str) -> Iterator[Sink]:
+        """A file object for content larger than memory.
+
+        The object is created or replaced when the block ends; if it raises, nothing changes.
+        """
+        with self._bytes.writing(key) as take:
+            yield Sink(take)
+
+    def write_file(self, key: str, path: Path, *, sha256: str | None = None) -> None:
+        """Create or replace an object with the content of a local file, as `write` does.
+
+        Args:
+            key: Where to.
+            path: The file.
+            sha256: Its digest, if it is known.
+
+        Raises:
+            IntegrityError: The file has another digest; nothing was written.
+        """
+        with path.open("rb") as file, self.writing(key) as sink:
+            while piece := file.read(FILE_PIECE_BYTES):
+                sink.write(piece)
+            if sha256 not in (None, sink.sha256):
+                raise IntegrityError(
+                    f"{path} has changed since its sha256 was {sha256[:12]}…; it is "
+                    f"{sink.sha256[:12]}… now, and {self.uri_of(key)} was not written."
+                )
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Commit an object; of any number of racing writers exactly one gets True."""
@@ -139,47 +154,26 @@ class Store:
         self._bytes.delete(key)
 
     def delete_folder(self, prefix: str) -> None:
-        """Remove every object below a folder, and what broken-off writes left there."""
-        self._bytes.delete_folder(prefix.rstrip("/") + "/")
+        """Remove every object below a folder, markers first, and what broken-off writes left."""
+        folder = prefix.rstrip("/") + "/"
+        for keys in deletion_order(entry.key for entry in self.scan(folder)):
+            self._bytes.delete_all(keys)
+        self._bytes.sweep(folder)
 
     def filesystem(self) -> tuple[Any, str]:
-        """A `pyarrow.fs.FileSystem` and the root path in it, for Arrow readers."""
+        """A `pyarrow.fs.FileSystem` and the root path in it, for Arrow readers.
+
+        It can be pickled, holds no credentials then, and outlives those it was made with.
+        """
         return self._bytes.filesystem()
 
-    def arrow_uri(self, key: str) -> str:
-        """A location that any process can hand to Arrow, with credentials of its own.
-
-        A pickled `S3FileSystem` would carry this process's secrets with it.
-        """
-        return self._bytes.arrow_uri(key)
-
     def probe(self) -> None:
-        """Prove that the store takes writes and honours conditional ones.
+        """Prove that the store takes writes and honours conditional ones; once per process.
 
         Raises:
             StoreError: It does not; without them two writers could both believe they committed.
         """
-        mine = os.urandom(8).hex().encode()
-        try:
-            self._probe_conditions(mine)
-        except ConditionError:
-            # A request that is at fault in another way fails without its condition, too.
-            self.write(PROBE_KEY, mine)
-            self._refuse("conditional writes are not supported")
-
-    def _probe_conditions(self, mine: bytes) -> None:
-        self.put_if_absent(PROBE_KEY, mine)
-        if self.put_if_absent(PROBE_KEY, mine):
-            self._refuse("a conditional write (If-None-Match: *) replaced an existing object")
-        _, version = self.read_versioned(PROBE_KEY)
-        moved = self.compare_and_swap(PROBE_KEY, mine, version=version)
-        if moved and self.compare_and_swap(PROBE_KEY, os.urandom(8), version="0" * 32):
-            self._refuse("a write with an outdated If-Match version was accepted")
-
-    def _refuse(self, reason: str) -> Never:
-        raise StoreError(
-            f"store {self.uri} cannot be used: {reason}; choose a server with conditional writes."
-        )
+        prove(self._bytes, self.uri)
 
 
 def open_store(uri: str) -> Store:
@@ -200,13 +194,21 @@ def read_verified(store: Store, key: str, *, sha256: str) -> bytes:
         IntegrityError: The content differs.
     """
     data = store.read(key)
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
+    check_digest(store, key, expected=sha256, found=hashlib.sha256(data).hexdigest())
+    return data
+
+
+def check_digest(store: Store, key: str, *, expected: str, found: str) -> None:
+    """Hold an object's digest against the one its marker recorded.
+
+    Raises:
+        IntegrityError: They differ.
+    """
+    if found != expected:
         raise IntegrityError(
-            f"{store.uri_of(key)} is damaged: its marker promises sha256 {sha256[:12]}…, "
+            f"{store.uri_of(key)} is damaged: its marker promises sha256 {expected[:12]}…, "
             f"it has {found[:12]}…; restore the file or make the artifact again."
         )
-    return data
 
 
 def _bytes_at(uri: str) -> Bytes:

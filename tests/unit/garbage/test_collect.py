@@ -25,6 +25,7 @@ from shardline.store import open_store
 
 DAY_S = 86400.0
 OLD_VERSION = "0123456789ab"
+KEPT, GONE = "0" * 32, "1" * 32
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -43,9 +44,10 @@ def used(store):
     store.write("runs/r/run.json", b"{}")
     store.write(f"models/m/{claim_version(store, 'm')}/model.json", b"{}")
     store.write("scores/s/v1-aa/score.json", b"{}")
-    store.write("pieces/tiny/index.json", json.dumps({"pieces": ["kept.arrow"]}).encode())
-    store.write("pieces/tiny/kept.arrow", b"rows")
-    store.write("notes/of-a-person.txt", b"mine")
+    store.write("pieces/tiny/index.json", json.dumps({"pieces": [f"{KEPT}.arrow"]}).encode())
+    store.write(f"pieces/tiny/{KEPT}.arrow", b"rows")
+    for key in ("notes/mine.txt", "datasets/raw/2026/rows.csv", "models/bought/1/saved_model.pb"):
+        store.write(key, b"a person's own")
     kept = {entry.key for entry in store.scan("")}
 
     store.write(f"models/m/{claim_version(store, 'm')}/saved_model.pb", b"half")
@@ -55,11 +57,11 @@ def used(store):
         f"{manifest(5).key}/readers/1-ab.json",
         f"datasets/tiny/{OLD_VERSION}/dataset.json",
         f"datasets/tiny/{OLD_VERSION}/train/part-00000.parquet",
-        "datasets/other/v9/train/part-00000.parquet",
-        "scores/s/v1-bb/predictions/part-1.parquet",
-        "scratch/tiny-00ff/rows",
-        "pieces/tiny/gone.arrow",
-        "pieces/tiny/gone.json",
+        "datasets/other/00000000000a/train/part-00000.parquet",
+        "scores/s/v1-0123456789ab/predictions/part-1.parquet",
+        "scratch/tiny-0123456789abcdef/rows",
+        f"pieces/tiny/{GONE}.arrow",
+        f"pieces/tiny/{GONE}.json",
         "runs/r/ray/ab/snapshot.json",
     ):
         store.write(key, b"left behind")
@@ -129,14 +131,14 @@ def test_gc_leaves_what_has_changed_since_it_was_planned(folder_store):
     folder = manifest(5).key
     store.write(f"{folder}/tensors-0.safetensors", b"half")
     store.write(f"datasets/tiny/{OLD_VERSION}/dataset.json", b"{}")
-    store.write("pieces/tiny/old.arrow", b"rows")
+    store.write(f"pieces/tiny/{GONE}.arrow", b"rows")
     claim_version(store, "m")
     leave_a_write(store)
     plan = removals(look(store), now_unix_s=in_days(2)(), grace_s=DAY_S)
     assert len(plan) == 4
     commit(store, 5)
     make_current(store, "tiny", OLD_VERSION)
-    index = {"pieces": ["old.arrow"]}
+    index = {"pieces": [f"{GONE}.arrow"]}
     store.write("pieces/tiny/index.json", json.dumps(index).encode())
     (local_path(store.uri) / "models/m/.partial-1-ab").write_bytes(b"being written")
     before = {entry.key for entry in store.scan("")}
@@ -191,7 +193,7 @@ def aged(store, days):
 
 def test_verb_says_what_would_go_and_removes_it_when_told(folder_store, capsys):
     store = folder_store
-    store.write("models/m/1/saved_model.pb", b"half")
+    store.write(f"models/m/{claim_version(store, 'm')}/saved_model.pb", b"half")
     arguments = ["gc", "--store", store.uri]
     assert main(arguments) == 0
     assert capsys.readouterr().out == f"no garbage in {store.uri}\n"

@@ -13,6 +13,7 @@ from shardline.store.leftovers import Stored
 NOW_S = 1e9
 GRACE_S = 24 * 3600.0
 OLD_S = NOW_S - 10 * GRACE_S
+OLD, NEW = "0" * 32, "1" * 32
 MARKERS = ("checkpoint.json", "dataset.json", "model.json", "score.json")
 
 
@@ -38,13 +39,20 @@ NAMES = st.sampled_from(["a", "b"])
 FOLDERS = st.one_of(
     st.builds("runs/{}/checkpoints/step-0000000{}".format, NAMES, st.integers(1, 3)),
     st.builds("models/{}/{}".format, NAMES, st.integers(1, 3)),
-    st.builds("datasets/{}/version-{}".format, NAMES, st.integers(1, 3)),
-    st.builds("scores/{}/v1-{}".format, NAMES, st.integers(1, 3)),
-    st.builds("scratch/{}-{}".format, NAMES, st.integers(1, 3)),
+    st.builds("datasets/{}/aaaaaaaaaaa{}".format, NAMES, st.integers(1, 3)),
+    st.builds("scores/{}/v1-bbbbbbbbbbb{}".format, NAMES, st.integers(1, 3)),
+    st.builds("scratch/{}-ccccccccccccccc{}".format, NAMES, st.integers(1, 3)),
     st.builds("pieces/{}".format, NAMES),
 )
 FILES = st.sampled_from(
-    ["data.bin", "sub/more.bin", *MARKERS, "readers/{live}-ab.json", "readers/{dead}-cd.json"]
+    [
+        "data.bin",
+        "sub/more.bin",
+        f"{'d' * 32}.arrow",
+        *MARKERS,
+        "readers/{live}-ab.json",
+        "readers/{dead}-cd.json",
+    ]
 )
 
 
@@ -60,6 +68,7 @@ def contents(draw):
         st.sets(
             st.sampled_from(
                 ["runs/a/run.json", "runs/a/progress.json", "models/a/claims/1", "notes.txt",
+                 "models/b/claims/2", "datasets/raw/2026/rows.csv", "models/b/latest/model.h5",
                  "models/a/aliases/live.json", "datasets/a/current.json", "pieces/a/index.json"]
             )
         )
@@ -68,8 +77,8 @@ def contents(draw):
     broken = [
         stored(f"runs/a/.partial-{n}", age_s=draw(AGES)) for n in range(draw(st.integers(0, 2)))
     ]
-    versions = draw(st.sets(st.sampled_from([f"version-{n}" for n in (1, 2, 3)])))
-    pieces = draw(st.sets(st.sampled_from(["pieces/a/data.bin", "pieces/b/sub/more.bin"])))
+    versions = draw(st.sets(st.sampled_from([f"aaaaaaaaaaa{n}" for n in (1, 2, 3)])))
+    pieces = draw(st.sets(st.sampled_from([f"pieces/{name}/{'d' * 32}.arrow" for name in "ab"])))
     return Contents(
         objects=tuple(objects.values()),
         broken_off=tuple(broken),
@@ -91,7 +100,7 @@ def test_nothing_reachable_is_ever_removed(found):
             assert f"{folder}/checkpoint.json" not in keys
             assert not any(each.startswith(f"{folder}/readers/{int(NOW_S + 10)}") for each in keys)
         if top == "models":
-            assert rest[0].isdigit()
+            assert f"models/{name}/claims/{rest[0]}" in keys
             assert f"{folder}/model.json" not in keys
         if top == "scores":
             assert f"{folder}/score.json" not in keys
@@ -142,14 +151,14 @@ def test_plan_says_what_why_and_how_old():
             stored("datasets/d/111111111111/dataset.json"),
             stored("datasets/d/222222222222/dataset.json"),
             stored("datasets/d/333333333333/train/part-00000.parquet"),
-            stored("scores/s/v1-abc/predictions/part-1.parquet"),
-            stored("scratch/d-ab12/rows"),
-            stored("pieces/d/old.arrow"),
-            stored("pieces/d/new.arrow"),
+            stored("scores/s/v1-0123456789ab/predictions/part-1.parquet"),
+            stored("scratch/d-0123456789abcdef/rows"),
+            stored(f"pieces/d/{OLD}.arrow"),
+            stored(f"pieces/d/{NEW}.arrow"),
         ),
         broken_off=(stored("models/m/.partial-1"), stored("models/m/2/big", upload_id="u")),
         references=('{"version": "222222222222"}',),
-        pieces=frozenset({"pieces/d/new.arrow"}),
+        pieces=frozenset({f"pieces/d/{NEW}.arrow"}),
     )
     assert [(each.kind, each.key) for each in planned(found)] == [
         ("dataset version", "datasets/d/111111111111/"),
@@ -161,9 +170,9 @@ def test_plan_says_what_why_and_how_old():
         ("checkpoint", f"{step}/"),
         ("lease", lease("runs/a/checkpoints/step-00000002", expires_in_s=-1000)),
         ("ray notes", "runs/b/ray/"),
-        ("scores", "scores/s/v1-abc/"),
-        ("parked rows", "scratch/d-ab12/"),
+        ("scores", "scores/s/v1-0123456789ab/"),
+        ("parked rows", "scratch/d-0123456789abcdef/"),
     ]
     assert all(each.reason and each.size_bytes == 10 for each in planned(found))
     (pieces,) = (each for each in planned(found) if each.kind == "pieces")
-    assert [each.key for each in pieces.objects] == ["pieces/d/old.arrow"]
+    assert [each.key for each in pieces.objects] == [f"pieces/d/{OLD}.arrow"]

@@ -90,7 +90,7 @@ def run_workers(spec: Spec, store: Store, task: WorkerTask) -> Outcome:
     # Ray's own snapshot of a run can be torn (ray 2.60 rewrites it in place) and then blocks its
     # name for good, so every attempt gets a name of its own and the truth stays in checkpoints.
     scratch = f"runs/{spec.run_name}/ray"
-    trainer = _trainer(spec, store.arrow_uri(scratch), task)
+    trainer = _trainer(spec, store, scratch, task)
     try:
         outcome: Outcome = trainer.fit().return_value
     except TrainingFailedError as error:
@@ -141,8 +141,9 @@ class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray ships no types
         self.controller = controller
 
 
-def _trainer(spec: Spec, storage_uri: str, task: WorkerTask) -> _Trainer:
+def _trainer(spec: Spec, store: Store, scratch: str, task: WorkerTask) -> _Trainer:
     train = spec.train
+    filesystem, root = store.filesystem()
     elastic = isinstance(train.workers, WorkersSpec)
     return _Trainer(
         train_worker,
@@ -157,7 +158,8 @@ def _trainer(spec: Spec, storage_uri: str, task: WorkerTask) -> _Trainer:
         ),
         run_config=RunConfig(
             name=uuid.uuid4().hex,
-            storage_path=storage_uri,
+            storage_path=f"{root}/{scratch}",
+            storage_filesystem=filesystem,
             callbacks=[Oversight(spec.store, spec.run_name, _controller_settings(train))],
             failure_config=FailureConfig(
                 max_failures=train.max_failures,
