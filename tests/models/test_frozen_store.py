@@ -70,7 +70,7 @@ def test_version_measured_by_its_saved_model_has_the_metrics_of_its_evaluation(s
 
 
 def test_version_is_measured_on_the_rows_of_a_later_dataset(store, spec, tmp_path):
-    more = [row.replace("h", "n", 1) for row in raw_rows()[1:30]]
+    more = [f"n{i},{50 + i},{i % 7},{'villa' if i % 4 else 'flat'}" for i in range(30)]
     (tmp_path / "raw" / "more.csv").write_text("\n".join([raw_rows()[0], *more]) + "\n")
     spec = spec.located()
     result = prepare_dataset(spec, store=store, clock=lambda: 0.0, progress=SilentProgress())

@@ -3,14 +3,14 @@
 from functools import partial
 
 import pytest
-from tests.interleaving import (
+from tests.sample_registry import ANN, point, publish_versions
+from tests.store_in_memory import (
     Killed,
     Memory,
     every_interleaving,
     processes_on,
     random_interleavings,
 )
-from tests.sample_registry import ANN, point, publish_versions
 
 from shardline.artifacts.aliases import list_aliases, read_alias
 from shardline.artifacts.author import Author

@@ -1,4 +1,4 @@
-"""Every interleaving of a few processes that share a store, each process killed at every point.
+"""A store in memory, and every order of what a few processes do with it, each killed anywhere.
 
 The store is in memory and lets one process at a time do one operation. Orders that differ only in
 operations that do not meet (on other objects, or only reading) are the same order and run once: a
@@ -10,6 +10,7 @@ import hashlib
 import random
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from shardline.errors import NotFoundError
@@ -40,6 +41,12 @@ class Memory:
         self.before(key, True)
         self.objects[key] = bytes(data)
 
+    @contextmanager
+    def writing(self, key):
+        pieces = []
+        yield lambda piece: pieces.append(bytes(piece))
+        self.write(key, b"".join(pieces))
+
     def put_if_absent(self, key, data):
         self.before(key, True)
         return self.objects.setdefault(key, bytes(data)) is data
@@ -67,10 +74,12 @@ class Memory:
         self.before(key, True)
         self.objects.pop(key, None)
 
-    def delete_folder(self, prefix):
-        self.before(prefix, True)
-        for key in [key for key in self.objects if key.startswith(prefix)]:
-            del self.objects[key]
+    def delete_all(self, keys):
+        for key in list(keys):
+            self.delete(key)
+
+    def sweep(self, prefix):
+        """Nothing is ever broken off here."""
 
 
 @dataclass(frozen=True)
