@@ -9,10 +9,9 @@ from tests.sample_registry import ANN, in_parallel, point, publish_versions
 
 from shardline.artifacts.aliases import list_aliases, read_alias
 from shardline.artifacts.author import Author
-from shardline.artifacts.deletion import delete_version
-from shardline.artifacts.registry import claim_version, list_versions, resolve, versions
+from shardline.artifacts.registry import claim_version, list_versions, resolve
 from shardline.artifacts.rollback import roll_back
-from shardline.errors import InUseError, ShardlineError
+from shardline.errors import ShardlineError
 from shardline.store import Store, retrying
 
 NUM_WRITERS = 8
@@ -114,12 +113,7 @@ def roll_back_live(store, number):
     return lambda: roll_back(store, "tiny", "live", to=1, why="", author=ANN)
 
 
-def delete(store, number):
-    publish_versions(store, number + 3)
-    return lambda: delete_version(store, "tiny", number + 3, why="", author=ANN)
-
-
-@pytest.mark.parametrize("prepared", [promote, promote_first, roll_back_live, delete])
+@pytest.mark.parametrize("prepared", [promote, promote_first, roll_back_live])
 def test_store_that_dies_after_any_request_leaves_the_old_or_the_new_pointer(
     store, proxy, prepared, monkeypatch
 ):
@@ -145,8 +139,3 @@ def test_store_that_dies_after_any_request_leaves_the_old_or_the_new_pointer(
         if not died:
             break
     assert ends == {"died", "done"}
-    assert versions(store, "tiny") == [1, 2]
-    if prepared is delete:
-        for gone in range(3, number + 4):
-            with pytest.raises(InUseError):
-                point(store, gone)
