@@ -55,6 +55,17 @@ def test_scratch_broken_off_write_leaves_what_was_there(tmp_path):
     assert next(scratch.read("a.arrow")).num_rows == 3
 
 
+def test_scratch_broken_off_write_on_s3_leaves_nothing(s3_store):
+    def torn():
+        yield numbers(0, 10)
+        raise KeyboardInterrupt
+
+    scratch = Scratch(s3_store, "folder/")
+    with pytest.raises(KeyboardInterrupt):
+        scratch.write("a.arrow", torn())
+    assert list(s3_store.scan("")) == []
+
+
 def test_scratch_on_a_full_disk_says_what_to_do(tmp_path):
     scratch = Scratch(Store(f"file://{tmp_path}"))
     sentence = rf"^no room to park rows in {tmp_path}: File too large; .* set TMPDIR to a folder of"

@@ -26,5 +26,6 @@ def toy_line(ray_session, tmp_path_factory):
     folder = tmp_path_factory.mktemp("toy-line")
     classifier_line(folder)
     spec = folder / "toy.yaml"
-    assert main(["run", str(spec), "--set", "export.alias=production"]) == 0
+    often = ["--set", "train.checkpoint.every_steps=13"]
+    assert main(["run", str(spec), "--set", "export.alias=production", *often]) == 0
     return spec

@@ -1,5 +1,6 @@
 """The contract of the command line: JSON, exit codes, what is loaded, and what a store holds."""
 
+import shutil
 import sys
 
 import jsonschema
@@ -55,6 +56,30 @@ def test_evaluate_and_export_json_have_the_promised_keys(shardline, toy_line):
     assert (exported.code, exported.err) == (0, "")
     assert {"model", "version", "uri", "parity"} <= exported.json.keys()
     assert (exported.json["model"], exported.json["version"]) == ("toy", 1)
+
+
+def test_any_checkpoint_is_evaluated_and_exported_from_a_copy_of_the_store_alone(
+    shardline, toy_line, tmp_path
+):
+    """With neither spec file nor builder; the gate sees the evaluation of that very step."""
+    shutil.copytree(toy_line.parent / "store", tmp_path / "store")
+    store = ("--store", tmp_path / "store")
+    listed = shardline("runs", "toy", "--checkpoints", *store, "--json").json["checkpoints"]
+    first, *_, last = listed
+    assert (first["step"], first["kept"], last["best"]) == (13, "last", True)
+    reference = f"toy@{first['step']}"
+    gated = ("--set", "export.gate={loss: {max: 99}}")
+    evaluated = shardline("evaluate", reference, *store, "--json").json
+    assert evaluated["checkpoint"] == first["uri"]
+    exported = shardline("export", reference, *store, *gated, "--json")
+    assert (exported.code, exported.err) == (0, "")
+    assert exported.json["alias"] == "production"
+    versions = shardline("models", "toy", *store, "--json").json["models"]
+    assert versions[-1]["run"] == reference
+    assert versions[-1]["version"] == exported.json["version"] > versions[0]["version"]
+    wrong = shardline("export", "toy@7", *store)
+    assert wrong.code == 2
+    assert wrong.sentence.endswith("it has those of steps 13, 26, 39.")
 
 
 def test_score_json_counts_every_row(shardline, toy_line, tmp_path):

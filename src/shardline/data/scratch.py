@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from shardline.errors import IntegrityError, StoreUnavailableError
+from shardline.errors import IntegrityError, ShardlineError, StoreUnavailableError
 from shardline.store import NO_SPACE, PARTIAL_PREFIX, Store
 
 
@@ -82,7 +82,7 @@ class Scratch:
         filesystem, root = self.store.filesystem()
         folder, _, last = f"{root}/{self.folder}{name}".rpartition("/")
         is_local = self.store.uri.startswith("file://")
-        # An object on S3 exists once its last part is there; a file from its first byte.
+        # An object on S3 exists once its stream is closed; a file from its first byte.
         partial = f"{PARTIAL_PREFIX}{secrets.token_hex(8)}" if is_local else last
         with asking_for_room(folder):
             if is_local:  # On S3 that would leave an empty object.
@@ -93,9 +93,11 @@ class Scratch:
                 if is_local:
                     filesystem.move(f"{folder}/{partial}", f"{folder}/{last}")
             except BaseException:
-                if is_local:
-                    with suppress(OSError):  # it may never have begun
+                with suppress(OSError, ShardlineError):  # it may never have begun
+                    if is_local:
                         filesystem.delete_file(f"{folder}/{partial}")
+                    else:  # Arrow would leave an empty object in the folder's place.
+                        self.store.delete(f"{self.folder}{name}")
                 raise
 
 

@@ -35,7 +35,7 @@ from shardline.training.checkpoints.resume import restore_newest
 from shardline.training.exchange.peers import Alone
 
 NOW_S = 1_000_000.0
-NUM_ORDERS = 150
+NUM_ORDERS = 100
 """Of those that are too many to see all."""
 FOLDER = manifest(5).key
 SMALL = {"model/00000/w": np.float32(5)}
