@@ -167,8 +167,8 @@ def test_promoting_to_no_alias_says_how_to_name_one(shardline, toy_line):
 def test_rolling_back_where_nothing_was_before_is_refused(shardline, toy_line):
     refused(
         shardline("rollback", toy_line, "--alias", "production"),
-        r"alias 'production' of model 'toy' has no version to go back to; it has pointed to nothing "
-        r"that is left before 1\.",
+        r"alias 'production' of model 'toy' has no version to go back to; it has pointed to "
+        r"nothing that is left before 1\.",
     )
     refused(
         shardline("rollback", toy_line, "--alias", "production", "--to", "7"),

@@ -99,13 +99,19 @@ def _table(graph: Graph) -> Element:
         el(
             "tr",
             el("th", name_of(node.label), el("small", node.kind)),
-            el("td", "yes" if node.stored else "no, others tell of it"),
+            el("td", _whereabouts(node)),
             el("td", *(_fact(name, value) for name, value in node.facts.items())),
         )
         for node in graph.nodes.values()
     ]
     head = el("tr", el("th", "what"), el("th", "in the store"), el("th", "facts"))
     return el("table", el("thead", head), el("tbody", rows))
+
+
+def _whereabouts(node: Node) -> str:
+    if node.kind == "source":
+        return "outside, known by digests"
+    return "yes" if node.stored else "no, others tell of it"
 
 
 def _fact(name: str, value: object) -> Element:

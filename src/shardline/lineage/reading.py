@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from shardline.artifacts.aliases import list_aliases, read_alias
+from shardline.artifacts.author import when_in_words
 from shardline.artifacts.manifest import MODELS_FOLDER
 from shardline.artifacts.registry import VersionEntry, list_versions
 from shardline.data.manifest import dataset_versions, load_dataset
@@ -119,7 +120,10 @@ def _models(store: Store) -> Iterable[Record]:
 def _model_record(name: str, entry: VersionEntry, aliases: tuple[str, ...]) -> ModelRecord | None:
     manifest, tombstone = entry.manifest, entry.tombstone
     if manifest is not None:
-        facts = {"metrics": dict(manifest.metrics), "created_unix_s": manifest.created_unix_s}
+        facts = {
+            "metrics": dict(manifest.metrics),
+            "created": when_in_words(manifest.created_unix_s),
+        }
         lineage = manifest.lineage.model_dump(mode="json")
         keeps_spec = manifest.spec is not None
         return ModelRecord(name, entry.version, lineage, facts, aliases, keeps_spec)
