@@ -91,7 +91,7 @@ class _Ceph:
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self._folder = folder
         self._stack = stack
-        self._unpacked = Path(os.environ.get("CEPH_FOLDER", CEPH_FOLDER))
+        self._unpacked = Path(os.environ.get("CEPH_FOLDER", CEPH_FOLDER)).resolve()
         self._environment = _environment(self._unpacked, folder / "ceph.conf")
         if shutil.which("radosgw", path=self._environment["PATH"]) is None:
             raise CephMissingError(
