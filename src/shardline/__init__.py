@@ -1,8 +1,8 @@
 """shardline: train plain Keras 3 models on many workers, freeze them, serve and batch-score them.
 
 The verbs of the line as functions: `load_spec`, then `prepare`, `train`, `evaluate`, `export`,
-`promote`, `score`, `serve`, `run`; `session` lets several share one Ray; `batches` gives the rows
-of a dataset to a notebook.
+`promote`, `rollback`, `score`, `serve`, `run`; `session` lets several share one Ray; `batches`
+gives the rows of a dataset to a notebook.
 """
 
 import importlib
@@ -15,8 +15,8 @@ _HOMES = {
     "session": "shardline.cluster.session",
     **dict.fromkeys(
         (
-            "evaluate", "export", "prepare", "promote", "run", "score", "serve", "train",
-            "validate",
+            "evaluate", "export", "prepare", "promote", "rollback", "run", "score", "serve",
+            "train", "validate",
         ),
         "shardline.line",
     ),

@@ -48,6 +48,18 @@ class NotFoundError(InputError):
     """A named artifact (dataset, run, checkpoint, model, version, alias) does not exist."""
 
 
+class FormatError(InputError):
+    """A document is of a layout that this version of shardline does not know; nobody touches it."""
+
+
+class InUseError(InputError):
+    """An artifact stays because something refers to it."""
+
+
+class ConflictError(ShardlineError):
+    """Somebody else changed meanwhile what was to be changed; look again before you repeat it."""
+
+
 class GateError(ShardlineError):
     """A model version did not pass the gate its spec declares, so no alias moved."""
 

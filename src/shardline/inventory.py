@@ -1,4 +1,4 @@
-"""What a store holds: datasets, runs and models as plain rows for tables and JSON."""
+"""What a store holds of datasets and runs, as plain rows for tables and JSON."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -11,7 +11,6 @@ from shardline.artifacts.checkpoint import CheckpointManifest, best_checkpoint, 
 from shardline.artifacts.clock import Clock, unix_clock
 from shardline.artifacts.journal import read_journal
 from shardline.artifacts.leases import holds
-from shardline.artifacts.registry import list_models, model_names, resolve, versions
 from shardline.artifacts.retention import kept
 from shardline.data.manifest import DatasetManifest, dataset_versions, load_dataset
 from shardline.data.pinned import pinned_columns
@@ -194,33 +193,6 @@ def _policy_of(store: Store, run: str) -> CheckpointSpec:
         return CheckpointSpec(**begun["train"]["checkpoint"])
     except (NotFoundError, ValueError, KeyError, TypeError):
         return CheckpointSpec()  # a run without a readable record has no best but its last
-
-
-def models(store_uri: str, name: str | None) -> Rows:
-    """Every model with its aliases, or all versions of one."""
-    store = _store(store_uri)
-    if name is None:
-        return [
-            {
-                "model": summary.name,
-                "versions": len(summary.versions),
-                "aliases": " ".join(f"{alias}={v}" for alias, v in summary.aliases.items()),
-            }
-            for summaries in _found(lambda each: list_models(store, [each]), model_names(store))
-            for summary in summaries
-        ]
-    found = _found(lambda v: resolve(store, name, version=v), versions(store, name))
-    return [
-        {
-            "model": manifest.name,
-            "version": manifest.version,
-            "metrics": " ".join(f"{key}={value:.4g}" for key, value in manifest.metrics.items()),
-            "run": f"{manifest.lineage.run}@{manifest.lineage.step}",
-            "dataset": f"{manifest.lineage.dataset}/{manifest.lineage.dataset_version}",
-            "uri": store.uri_of(manifest.folder),
-        }
-        for manifest in _some(found, f"model {name!r}", store)
-    ]
 
 
 def _dataset_row(manifest: DatasetManifest) -> dict[str, Any]:

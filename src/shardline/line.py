@@ -7,26 +7,31 @@ the store and not done again. Inside `with session():` all of them share one Ray
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from shardline.artifacts.aliases import AliasRecord
+from shardline.artifacts.author import current_author
 from shardline.artifacts.export import ExportResult
+from shardline.artifacts.manifest import ModelManifest
 from shardline.artifacts.registry import resolve
-from shardline.artifacts.release import export_run, promote_version
+from shardline.artifacts.release import Gate, Measure, alias_of, export_run, promote_version
+from shardline.artifacts.rollback import roll_back
 from shardline.cluster.session import session
 from shardline.cluster.tasks import run_on_worker
 from shardline.data.manifest import load_dataset, make_current
 from shardline.data.prepare import PrepareResult, prepare_dataset
 from shardline.data.sources import list_source
 from shardline.evaluation.driver import EvaluateResult, evaluate_run
+from shardline.evaluation.holder import measure_version
 from shardline.model.code import collect_code
 from shardline.progress import show_progress
 from shardline.scoring.driver import ScoreResult, plan_job, run_plan
 from shardline.serving.endpoint import Endpoint, check_endpoint, start_endpoint
 from shardline.spec import Spec
-from shardline.store import open_store
+from shardline.store import Store, open_store
 from shardline.training.class_weights import check_class_weight
 from shardline.training.driver import TrainResult, train_model
 from shardline.training.journal.mlflow_log import check_mlflow
@@ -153,19 +158,66 @@ def export(spec: Spec, *, address: str | None = None, step: int | None = None) -
     """
     spec = spec.located()
     store, code = open_store(spec.store), collect_code(spec)
-    return export_run(store, spec, code, run=_on_worker(address), step=step)
+    measure = _measure(store, spec, address)
+    return export_run(store, spec, code, run=_on_worker(address), step=step, measure=measure)
 
 
-def promote(spec: Spec, *, version: int | None = None, alias: str | None = None) -> PromoteResult:
+def promote(
+    spec: Spec,
+    *,
+    version: int | None = None,
+    alias: str | None = None,
+    why: str = "promoted",
+    address: str | None = None,
+) -> PromoteResult:
     """Move an alias (the spec's) to a version (the newest) that passes the spec's gate.
+
+    Args:
+        spec: The line.
+        version: Which version.
+        alias: Which alias.
+        why: For the alias's history.
+        address: A running Ray cluster, should the holder of the alias have to be evaluated.
 
     Raises:
         NotFoundError: There is no such version.
-        GateError: It does not pass.
+        GateError: It does not pass, or cannot be compared with the version that holds the alias.
     """
     spec = spec.located()
-    record = promote_version(open_store(spec.store), spec, version=version, alias=alias)
-    return PromoteResult(model=record.model, alias=record.alias, version=record.version)
+    store = open_store(spec.store)
+    gate = Gate(spec.export.gate, _measure(store, spec, address))
+    record = promote_version(store, spec, gate, version=version, alias=alias, why=why)
+    return _promoted(record)
+
+
+def rollback(
+    spec: Spec, *, to: int | None = None, alias: str | None = None, why: str = "rolled back"
+) -> PromoteResult:
+    """Move an alias (the spec's) back to the version that held it before, without a gate.
+
+    What was rolled back is not gone back to: after promotions of 1, 2 and 3, two rollbacks lead
+    to 1.
+
+    Args:
+        spec: The line.
+        to: An earlier holder; left out, the one before the current.
+        alias: Which alias.
+        why: For the alias's history.
+
+    Raises:
+        NotFoundError: The alias has held no such version, or the version is gone.
+        ConflictError: Somebody else has moved the alias meanwhile.
+    """
+    spec = spec.located()
+    record = roll_back(
+        open_store(spec.store),
+        spec.model_name,
+        alias_of(spec, alias),
+        to=to,
+        why=why,
+        author=current_author(),
+    )
+    return _promoted(record)
 
 
 def score(spec: Spec, *, address: str | None = None) -> ScoreResult:
@@ -227,6 +279,20 @@ def wait_for_signal() -> None:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _promoted(record: AliasRecord) -> PromoteResult:
+    return PromoteResult(record.model, record.alias, record.history[-1].to_version)
+
+
+def _measure(store: Store, spec: Spec, address: str | None) -> Measure:
+    """Evaluates a version by the spec's metrics, on a worker."""
+
+    def measure(holder: ModelManifest, candidate: ModelManifest) -> Mapping[str, float]:
+        code = collect_code(spec)
+        return measure_version(store, spec, code, holder, candidate, run=_on_worker(address))
+
+    return measure
 
 
 def _on_worker(address: str | None) -> Callable[..., Any]:

@@ -5,6 +5,10 @@ import re
 import pytest
 from tests.architecture.source_tree import ROOT, tracked_files
 
+BINARY = {
+    ".png", ".parquet", ".arrow", ".safetensors", ".keras", ".pb", ".index",
+    ".data-00000-of-00001",
+}  # fmt: skip
 # In brackets here and there, so that this file does not find itself.
 HOSTS = r"pypi[.]org|pythonhosted[.]org|pypi[.]python|dev[p]i|art[i]factory"
 FOLDERS = (
@@ -17,7 +21,7 @@ def test_tracked_files_name_no_index_and_no_machine() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()[:80]}"
         for path in tracked_files()
-        if path.suffix not in {".png", ".parquet", ".keras"}
+        if path.suffix not in BINARY
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
         if FOREIGN.search(line)
     ]

@@ -17,6 +17,7 @@ PUBLIC_NAMES = [
     "load_spec",
     "prepare",
     "promote",
+    "rollback",
     "run",
     "score",
     "serve",

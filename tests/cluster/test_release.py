@@ -5,7 +5,7 @@ import pytest
 from tests.sample_datasets import candidate_of, write_dataset
 
 from shardline.artifacts.registry import list_models, resolve
-from shardline.artifacts.release import export_run, promote_version
+from shardline.artifacts.release import Gate, export_run, promote_version
 from shardline.data.schema import Column, Label
 from shardline.errors import GateError, ModelError
 from shardline.evaluation import evaluate_run
@@ -54,7 +54,8 @@ def test_release_gate_decides_which_version_the_alias_gets(candidate, ray_sessio
     result = export_run(store, loose, code)
     assert (result.version, result.alias, result.reused) == (1, "production", True)
     assert resolve(store, "tiny", alias="production").metrics == evaluated.metrics
-    assert promote_version(store, loose, alias="staging").history[0].why == "promoted"
+    record = promote_version(store, loose, Gate(), version=None, alias="staging", why="tried out")
+    assert record.history[0].why == "tried out"
     assert [m.aliases for m in list_models(store)] == [{"production": 1, "staging": 1}]
 
 

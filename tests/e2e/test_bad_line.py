@@ -160,7 +160,19 @@ def test_promoting_a_version_that_does_not_exist_names_those_that_do(shardline, 
 def test_promoting_to_no_alias_says_how_to_name_one(shardline, toy_line):
     refused(
         shardline("promote", toy_line),
-        r"no alias to promote to; give --alias, or set export\.alias in the spec\.",
+        r"no alias to move; give --alias, or set export\.alias in the spec\.",
+    )
+
+
+def test_rolling_back_where_nothing_was_before_is_refused(shardline, toy_line):
+    refused(
+        shardline("rollback", toy_line, "--alias", "production"),
+        r"alias 'production' of model 'toy' has no version to go back to; it has pointed to "
+        r"nothing that is left before 1\.",
+    )
+    refused(
+        shardline("rollback", toy_line, "--alias", "production", "--to", "7"),
+        r"alias 'production' of model 'toy' never pointed to version 7; it pointed to 1: use .*",
     )
 
 

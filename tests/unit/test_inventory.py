@@ -8,7 +8,6 @@ import pytest
 from tests.sample_datasets import write_dataset
 
 from shardline import inventory
-from shardline.artifacts.aliases import AliasRecord
 from shardline.artifacts.checkpoint import (
     CheckpointManifest,
     Cursor,
@@ -76,16 +75,6 @@ def test_runs_one_that_goes_while_it_is_read_is_not_listed(store, removed_when_r
     removed_when_read("runs/going/checkpoints/step-00000001/checkpoint.json")
     listed = inventory.runs(store.uri, None)
     assert [(row["run"], row["step"]) for row in listed] == [("staying", 2)]
-
-
-def test_models_one_that_goes_while_it_is_read_is_not_listed(store, removed_when_read):
-    for name in ("going", "staying"):
-        store.write(f"models/{name}/1/model.json", b"{}")
-        record = AliasRecord(model=name, alias="live", version=1, history=())
-        store.write(f"models/{name}/aliases/live.json", record.model_dump_json().encode())
-    removed_when_read("models/going/aliases/live.json")
-    listed = inventory.models(store.uri, None)
-    assert [(row["model"], row["aliases"]) for row in listed] == [("staying", "live=1")]
 
 
 def test_run_lists_checkpoints_with_metrics_size_and_the_best(store):

@@ -1,14 +1,25 @@
-"""Aliases: movable pointers to model versions, each with the history of its moves."""
+"""Aliases: movable pointers to model versions, each with the history of its moves.
 
-from collections.abc import Mapping
+An alias moves by compare-and-swap, from a record that the mover has read, and only to a version of
+which it has seen no tombstone since. A deletion puts its tombstone up first and then counts up the
+`fence` of every alias. So whoever looked for a tombstone too early fails to swap and looks again,
+and no alias ever points to a version that was deleted, whoever dies when.
+"""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from shardline.artifacts.clock import Clock, unix_clock
-from shardline.artifacts.manifest import MODELS_FOLDER, ModelManifest
-from shardline.errors import GateError, IntegrityError, NotFoundError
-from shardline.spec.output import Bound
-from shardline.store import Marker, Store, commit_marker, dump_marker, read_marker
+from shardline.artifacts.author import Author
+from shardline.artifacts.manifest import MODELS_FOLDER
+from shardline.artifacts.tombstones import find_tombstone
+from shardline.errors import InUseError, NotFoundError
+from shardline.store import Marker, Store, commit_marker, dump_marker, parse_marker, read_marker
+
+Action = Literal["promote", "rollback"]
 
 
 class AliasMove(BaseModel):
@@ -21,6 +32,11 @@ class AliasMove(BaseModel):
     """None for the first move."""
     to_version: int
     why: str
+    who: str | None = None
+    """None where nobody recorded it."""
+    action: Action = "promote"
+    id: str = ""
+    """Random; tells a writer whose answer was lost that the move is its own."""
 
 
 class AliasRecord(Marker):
@@ -28,69 +44,71 @@ class AliasRecord(Marker):
 
     model: str
     alias: str
-    version: int
+    version: int | None
+    """None, for a moment, while an alias is made: it does not exist yet."""
     history: tuple[AliasMove, ...]
     """Oldest first."""
+    fence: int = 0
+    """Counted up by deletions, so that moves that began before them look again."""
 
 
-def promote(
-    store: Store,
-    manifest: ModelManifest,
-    alias: str,
-    *,
-    gate: Mapping[str, Bound],
-    clock: Clock = unix_clock,
-    why: str = "promoted",
-) -> AliasRecord:
-    """Point an alias at a version that passes the gate.
+@dataclass(frozen=True)
+class Decision:
+    """Where an alias is to point, and why."""
 
-    Raises:
-        GateError: It does not pass; the alias stays where it was.
-    """
-    failures = gate_failures(manifest.metrics, gate)
-    if failures:
-        raise GateError(
-            f"version {manifest.version} of model {manifest.name!r} does not pass the gate: "
-            f"{'; '.join(failures)}; alias {alias!r} was not moved."
-        )
-    return move_alias(store, manifest, alias, why=why, clock=clock)
+    to_version: int
+    why: str
+    action: Action = "promote"
 
 
-def gate_failures(metrics: Mapping[str, float], gate: Mapping[str, Bound]) -> list[str]:
-    """One sentence part per bound that the metrics do not keep; empty when all are kept."""
-    if gate and not metrics:
-        return ["it was never evaluated; run `shardline evaluate`, then export again"]
-    failures = []
-    for name, bound in gate.items():
-        if name not in metrics:
-            failures.append(f"{name} is not among its metrics ({', '.join(sorted(metrics))})")
-            continue
-        value = metrics[name]
-        # Written as "not inside" so that NaN fails.
-        if bound.min is not None and not value >= bound.min:
-            failures.append(f"{name} is {value:g}, at least {bound.min:g} is required")
-        if bound.max is not None and not value <= bound.max:
-            failures.append(f"{name} is {value:g}, at most {bound.max:g} is allowed")
-    return failures
+Decide = Callable[[AliasRecord], Decision | None]
+"""What to do with an alias as it is now, None for nothing. Asked again whenever it has changed."""
 
 
 def move_alias(
-    store: Store, manifest: ModelManifest, alias: str, *, why: str, clock: Clock
+    store: Store, model: str, alias: str, decide: Decide, *, author: Author
 ) -> AliasRecord:
-    """Point an alias at a version by compare-and-swap; nothing happens if it is there already."""
-    key = _alias_key(manifest.name, alias)
+    """Move an alias as decided on the very record that is replaced.
+
+    Raises:
+        InUseError: The version that was decided on is being deleted, or is gone.
+    """
+    key, move_id = _alias_key(model, alias), secrets.token_hex(8)
     while True:
-        if not store.exists(key):
-            created = _moved(None, manifest, alias, why=why, when_unix_s=clock())
-            if commit_marker(store, key, created):
-                return created
-        data, stamp = store.read_versioned(key)
-        current = _parsed(store, key, data)
-        if current.version == manifest.version:
+        current, stamp = _current(store, model, alias)
+        if any(move.id == move_id for move in current.history):
+            return current  # swapped, but the answer was lost and the client sent it again
+        decision = decide(current)
+        if decision is None:
             return current
-        moved = _moved(current, manifest, alias, why=why, when_unix_s=clock())
+        _check_stays(store, model, decision.to_version)
+        if stamp is None:
+            # Made empty first: a deletion that does not see it yet is seen from here.
+            commit_marker(store, key, current)
+            continue
+        moved = _moved(current, decision, author, move_id)
         if store.compare_and_swap(key, dump_marker(moved), version=stamp):
             return moved
+
+
+def fence_aliases(store: Store, model: str, version: int) -> list[str]:
+    """Have every move that is under way look for tombstones again.
+
+    Returns:
+        The aliases that point to the version now.
+    """
+    holders = []
+    for key in _alias_keys(store, model):
+        while True:
+            data, stamp = store.read_versioned(key)
+            record = parse_marker(store, key, data, AliasRecord)
+            if record.version == version:
+                holders.append(record.alias)
+                break
+            fenced = record.model_copy(update={"fence": record.fence + 1})
+            if store.compare_and_swap(key, dump_marker(fenced), version=stamp):
+                break
+    return holders
 
 
 def read_alias(store: Store, model: str, alias: str) -> AliasRecord:
@@ -99,53 +117,61 @@ def read_alias(store: Store, model: str, alias: str) -> AliasRecord:
     Raises:
         NotFoundError: It does not exist; the sentence lists those that do.
     """
-    key = _alias_key(model, alias)
-    try:
-        return read_marker(store, key, AliasRecord)
-    except NotFoundError as error:
+    current, _ = _current(store, model, alias)
+    if current.version is None:
         existing = ", ".join(record.alias for record in list_aliases(store, model)) or "none"
         raise NotFoundError(
             f"model {model!r} has no alias {alias!r}; it has {existing}; "
             "set one with `shardline promote`."
-        ) from error
+        )
+    return current
 
 
 def list_aliases(store: Store, model: str) -> list[AliasRecord]:
     """All aliases of a model, by name."""
-    folder = f"{MODELS_FOLDER}/{model}/aliases/"
-    return [read_marker(store, entry.key, AliasRecord) for entry in store.scan(folder)]
+    found = (read_marker(store, key, AliasRecord) for key in _alias_keys(store, model))
+    return [record for record in found if record.version is not None]
+
+
+def _current(store: Store, model: str, alias: str) -> tuple[AliasRecord, str | None]:
+    """The record and its version in the store; an empty one and None if there is none."""
+    key = _alias_key(model, alias)
+    try:
+        data, stamp = store.read_versioned(key)
+    except NotFoundError:
+        return AliasRecord(model=model, alias=alias, version=None, history=()), None
+    return parse_marker(store, key, data, AliasRecord), stamp
+
+
+def _check_stays(store: Store, model: str, version: int) -> None:
+    tombstone = find_tombstone(store, model, version)
+    if tombstone is None:
+        return
+    way_out = (
+        "choose another version"
+        if tombstone.state == "deleted"
+        else f"finish it with `shardline delete models/{model}/{version}`, or choose another"
+    )
+    raise InUseError(f"{tombstone.sentence}; {way_out}.")
+
+
+def _moved(current: AliasRecord, decision: Decision, author: Author, move_id: str) -> AliasRecord:
+    move = AliasMove(
+        when_unix_s=author.clock(),
+        from_version=current.version,
+        to_version=decision.to_version,
+        why=decision.why,
+        who=author.who,
+        action=decision.action,
+        id=move_id,
+    )
+    update = {"version": decision.to_version, "history": (*current.history, move)}
+    return current.model_copy(update=update)
+
+
+def _alias_keys(store: Store, model: str) -> list[str]:
+    return [entry.key for entry in store.scan(f"{MODELS_FOLDER}/{model}/aliases/")]
 
 
 def _alias_key(model: str, alias: str) -> str:
     return f"{MODELS_FOLDER}/{model}/aliases/{alias}.json"
-
-
-def _parsed(store: Store, key: str, data: bytes) -> AliasRecord:
-    try:
-        return AliasRecord.model_validate_json(data)
-    except ValueError as error:
-        raise IntegrityError(
-            f"{store.uri_of(key)} is no alias; it was edited: delete it and promote again."
-        ) from error
-
-
-def _moved(
-    current: AliasRecord | None,
-    manifest: ModelManifest,
-    alias: str,
-    *,
-    why: str,
-    when_unix_s: float,
-) -> AliasRecord:
-    move = AliasMove(
-        when_unix_s=when_unix_s,
-        from_version=current.version if current else None,
-        to_version=manifest.version,
-        why=why,
-    )
-    return AliasRecord(
-        model=manifest.name,
-        alias=alias,
-        version=manifest.version,
-        history=(*(current.history if current else ()), move),
-    )

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from shardline.artifacts.graph_scan import forbidden_ops
-from shardline.artifacts.manifest import MARKER_NAME, ModelManifest, version_folder
+from shardline.artifacts.manifest import ModelManifest
+from shardline.artifacts.registry import check_exists, resolve
 from shardline.artifacts.signature import SIGNATURE, call_keywords
 from shardline.data.schema import Column
-from shardline.errors import DataError, IntegrityError
+from shardline.errors import DataError, IntegrityError, NotFoundError
 from shardline.model.tensorflow_import import import_tensorflow
-from shardline.store import Store, dump_marker, read_marker
+from shardline.store import Store, dump_marker
 
 KERAS_FILE = "model.keras"
 """For people who train on; predicting never opens it."""
@@ -86,11 +87,15 @@ def load_predictor(store: Store, name: str, version: int, *, cache_dir: Path) ->
         NotFoundError: There is no such version.
         IntegrityError: Stored files are not the ones that were exported, or are not safe to load.
     """
-    manifest = read_marker(store, f"{version_folder(name, version)}/{MARKER_NAME}", ModelManifest)
+    manifest = resolve(store, name, version=version)
     digest = hashlib.sha256(dump_marker(manifest)).hexdigest()
     folder = cache_dir / name / f"{version}-{digest[:16]}"
     if not _is_intact(folder, manifest):
-        _fetch(store, manifest, folder)
+        try:
+            _fetch(store, manifest, folder)
+        except NotFoundError:
+            check_exists(store, name, version)  # deleted meanwhile: says by whom
+            raise
     return Predictor(manifest, folder)
 
 

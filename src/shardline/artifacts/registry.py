@@ -1,10 +1,13 @@
 """The registry: immutable model versions, numbered in the order they were claimed."""
 
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from shardline.artifacts.aliases import list_aliases, read_alias
+from shardline.artifacts.author import Author, current_author
 from shardline.artifacts.manifest import (
     MARKER_NAME,
     MODELS_FOLDER,
@@ -12,8 +15,11 @@ from shardline.artifacts.manifest import (
     ModelManifest,
     version_folder,
 )
+from shardline.artifacts.tombstones import Tombstone, find_tombstone, tombstones
 from shardline.errors import IntegrityError, NotFoundError
-from shardline.store import Store, commit_marker, dump_marker, read_marker
+from shardline.store import Marker, Store, commit_marker, dump_marker, parse_marker, read_marker
+
+Status = Literal["published", "claimed", "deleting", "deleted"]
 
 
 @dataclass(frozen=True)
@@ -26,16 +32,43 @@ class ModelSummary:
     """Version that each alias points to."""
 
 
-def claim_version(store: Store, model: str) -> int:
+class Claim(Marker):
+    """A version number that is taken."""
+
+    who: str
+    when_unix_s: float
+    id: str
+    """Random; tells a writer whose answer was lost that the claim is its own."""
+
+
+@dataclass(frozen=True)
+class VersionEntry:
+    """One number and what became of it."""
+
+    version: int
+    status: Status
+    """Claimed and not published: its export is at work, or has failed."""
+    manifest: ModelManifest | None
+    """None once it is deleted, and before it is published."""
+    claim: Claim | None
+    """None where nobody recorded it."""
+    tombstone: Tombstone | None
+
+
+def claim_version(store: Store, model: str, *, author: Author | None = None) -> int:
     """Take the next version number for good; of racing callers each gets another one.
 
-    A number whose export then fails stays unused.
+    A number whose export then fails stays unused, and `shardline models NAME` shows it.
     """
-    folder = f"{MODELS_FOLDER}/{model}/claims/"
-    taken = [int(entry.key.removeprefix(folder)) for entry in store.scan(folder)]
-    version = max(taken, default=0) + 1
-    while not store.put_if_absent(f"{folder}{version}", b""):
-        version += 1
+    author = author or current_author()
+    claim = Claim(who=author.who, when_unix_s=author.clock(), id=secrets.token_hex(8))
+    version = max(_numbers(store, model), default=0) + 1
+    while not commit_marker(store, _claim_key(model, version), claim):
+        found = _read_claim(store, model, version)
+        if found == claim:
+            break  # a write whose answer was lost is sent again by the client, and finds itself
+        if store.exists(_claim_key(model, version)):
+            version += 1
     return version
 
 
@@ -58,10 +91,24 @@ def publish(store: Store, manifest: ModelManifest, folder: Path) -> None:
 
 
 def versions(store: Store, model: str) -> list[int]:
-    """Published versions of a model, oldest first."""
+    """Published versions of a model that were not deleted, oldest first."""
     folders = store.list_folders(f"{MODELS_FOLDER}/{model}")
     numbers = sorted(int(name) for name in folders if name.isdigit())
-    return [n for n in numbers if store.exists(f"{version_folder(model, n)}/{MARKER_NAME}")]
+    marked = [n for n in numbers if store.exists(f"{version_folder(model, n)}/{MARKER_NAME}")]
+    found = tombstones(store, model, among=marked)
+    return [n for n in marked if n not in found or found[n].state != "deleted"]
+
+
+def list_versions(store: Store, model: str) -> list[VersionEntry]:
+    """Every number that was ever taken, oldest first."""
+    gone, published = tombstones(store, model), versions(store, model)
+    entries = []
+    for number in sorted({*_numbers(store, model), *gone}):
+        manifest = _read_version(store, model, number) if number in published else None
+        tombstone, claim = gone.get(number), _read_claim(store, model, number)
+        status = _status(manifest, tombstone)
+        entries.append(VersionEntry(number, status, manifest, claim, tombstone))
+    return entries
 
 
 def resolve(
@@ -72,20 +119,34 @@ def resolve(
     Raises:
         NotFoundError: It does not exist; the sentence lists what does.
     """
-    published = versions(store, model)
-    if not published:
-        raise NotFoundError(
-            f"store {store.uri} has no model {model!r}; {_others(model_names(store))}; run "
-            "`shardline export` first."
-        )
     if alias is not None:
+        _some_published(store, model)
         version = read_alias(store, model, alias).version
-    number = published[-1] if version is None else version
-    if number not in published:
-        raise NotFoundError(
-            f"model {model!r} has no version {number}; {_existing('it has', published)}."
-        )
-    return read_marker(store, f"{version_folder(model, number)}/{MARKER_NAME}", ModelManifest)
+    number = _some_published(store, model)[-1] if version is None else version
+    manifest = _read_version(store, model, number)
+    if manifest is None:
+        raise missing_version(store, model, number)
+    return manifest
+
+
+def check_exists(store: Store, model: str, version: int) -> None:
+    """See that a version is published and was not deleted.
+
+    Raises:
+        NotFoundError: It is not; the sentence says why, and lists those that are.
+    """
+    if version not in versions(store, model):
+        raise missing_version(store, model, version)
+
+
+def missing_version(store: Store, model: str, version: int) -> NotFoundError:
+    """Why a version cannot be had: who deleted it, or what there is instead."""
+    tombstone = find_tombstone(store, model, version)
+    if tombstone is not None:
+        there_is = _existing("it has", versions(store, model))
+        return NotFoundError(f"{tombstone.sentence}; {there_is}.")
+    there_is = _existing("it has", _some_published(store, model))
+    return NotFoundError(f"model {model!r} has no version {version}; {there_is}.")
 
 
 def find_export(
@@ -93,7 +154,9 @@ def find_export(
 ) -> ModelManifest | None:
     """The newest version made from the same checkpoint, recipe and code, with the same metrics."""
     for version in reversed(versions(store, model)):
-        manifest = resolve(store, model, version=version)
+        manifest = _read_version(store, model, version)
+        if manifest is None:
+            continue  # deleted since it was listed
         if _origin(manifest.lineage) == _origin(lineage) and manifest.metrics == metrics:
             return manifest
     return None
@@ -110,10 +173,66 @@ def list_models(store: Store, names: Iterable[str] | None = None) -> list[ModelS
         ModelSummary(
             name=name,
             versions=tuple(versions(store, name)),
-            aliases={record.alias: record.version for record in list_aliases(store, name)},
+            aliases={
+                record.alias: record.version
+                for record in list_aliases(store, name)
+                if record.version is not None
+            },
         )
         for name in (model_names(store) if names is None else names)
     ]
+
+
+def _status(manifest: ModelManifest | None, tombstone: Tombstone | None) -> Status:
+    if tombstone is not None:
+        return "deleted" if tombstone.state == "deleted" else "deleting"
+    return "claimed" if manifest is None else "published"
+
+
+def _some_published(store: Store, model: str) -> list[int]:
+    published = versions(store, model)
+    if not published:
+        raise NotFoundError(
+            f"store {store.uri} has no model {model!r}; {_others(model_names(store))}; run "
+            "`shardline export` first."
+        )
+    return published
+
+
+def _read_version(store: Store, model: str, version: int) -> ModelManifest | None:
+    """None if it was never published, or is deleted."""
+    tombstone = find_tombstone(store, model, version)
+    if tombstone is not None and tombstone.state == "deleted":
+        return None
+    try:
+        return read_marker(store, f"{version_folder(model, version)}/{MARKER_NAME}", ModelManifest)
+    except NotFoundError:
+        return None
+
+
+def _numbers(store: Store, model: str) -> set[int]:
+    """All that are taken, should the claims of some be lost."""
+    claims = f"{MODELS_FOLDER}/{model}/claims/"
+    deleted = f"{MODELS_FOLDER}/{model}/deleted/"
+    names = [entry.key.removeprefix(claims) for entry in store.scan(claims)]
+    names += [
+        entry.key.removeprefix(deleted).removesuffix(".json") for entry in store.scan(deleted)
+    ]
+    names += store.list_folders(f"{MODELS_FOLDER}/{model}")
+    return {int(name) for name in names if name.isdigit()}
+
+
+def _read_claim(store: Store, model: str, version: int) -> Claim | None:
+    key = _claim_key(model, version)
+    try:
+        data = store.read(key)
+    except NotFoundError:
+        return None
+    return parse_marker(store, key, data, Claim) if data else None  # empty before they said who
+
+
+def _claim_key(model: str, version: int) -> str:
+    return f"{MODELS_FOLDER}/{model}/claims/{version}"
 
 
 def _origin(lineage: Lineage) -> tuple[str, ...]:

@@ -1,21 +1,54 @@
-"""From a run to a model version that an alias may point to: what `export` and `promote` do."""
+"""From a run to a version that an alias points to: what `export` and `promote` do."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
-from shardline.artifacts.aliases import AliasRecord, promote
+from shardline.artifacts.aliases import AliasRecord, Decision, move_alias
+from shardline.artifacts.author import Author, current_author
 from shardline.artifacts.candidate import held_candidate
-from shardline.artifacts.clock import Clock, unix_clock
 from shardline.artifacts.export import ExportResult, export_version
+from shardline.artifacts.gate import (
+    compares,
+    gate_failures,
+    regressions,
+    rows_in_words,
+    same_rows,
+)
+from shardline.artifacts.manifest import ModelManifest
 from shardline.artifacts.registry import resolve
 from shardline.cluster.tasks import run_on_worker
-from shardline.errors import SpecError
+from shardline.errors import GateError, NotFoundError, SpecError
 from shardline.model.code import ModelCode
 from shardline.spec import Spec
+from shardline.spec.output import Bound
 from shardline.store import Store
 
 RunExport = Callable[..., ExportResult]
 """Calls its first argument with the others where TensorFlow may be imported."""
+Measure = Callable[[ModelManifest, ModelManifest], Mapping[str, float]]
+"""Metrics of the first version on the rows that the second was evaluated on."""
+
+
+def cannot_measure(holder: ModelManifest, candidate: ModelManifest) -> Mapping[str, float]:
+    """The measure of those who have none.
+
+    Raises:
+        GateError: Always.
+    """
+    raise GateError(
+        f"versions {candidate.version} and {holder.version} of model {candidate.name!r} were not "
+        f"evaluated on the same rows ({rows_in_words(candidate)}; {rows_in_words(holder)}), and "
+        "the gate compares them; train, evaluate and export both on one dataset version."
+    )
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a version must keep before an alias moves to it."""
+
+    bounds: Mapping[str, Bound] = field(default_factory=dict)
+    measure: Measure = cannot_measure
+    """Asked when the alias's holder was evaluated on other rows."""
 
 
 def export_run(
@@ -24,8 +57,8 @@ def export_run(
     code: ModelCode,
     *,
     run: RunExport = run_on_worker,
+    measure: Measure = cannot_measure,
     step: int | None = None,
-    clock: Clock = unix_clock,
 ) -> ExportResult:
     """Export the run's checkpoint, then move `export.alias` if the gate lets the version pass.
 
@@ -35,7 +68,7 @@ def export_run(
         code: The builder's.
         run: Where TensorFlow may be imported.
         step: Of the checkpoint; left out, the best by `train.checkpoint.monitor`, or the last.
-        clock: When the alias moves.
+        measure: Asked by a gate that compares, when the alias's holder was evaluated on other rows.
 
     Raises:
         NotFoundError: The run has no such checkpoint.
@@ -47,27 +80,68 @@ def export_run(
         return result
     manifest = resolve(store, result.model, version=result.version)
     why = f"exported from run {candidate.checkpoint.run}, step {candidate.checkpoint.step}"
-    promote(store, manifest, spec.export.alias, gate=spec.export.gate, clock=clock, why=why)
+    gate = Gate(spec.export.gate, measure)
+    promote(store, manifest, spec.export.alias, gate, why=why, author=current_author())
     return replace(result, alias=spec.export.alias)
 
 
+def promote(
+    store: Store, manifest: ModelManifest, alias: str, gate: Gate, *, why: str, author: Author
+) -> AliasRecord:
+    """Point an alias at a version that passes the gate, against whoever holds the alias then.
+
+    Raises:
+        GateError: It does not pass; the alias stays where it was.
+        InUseError: The version is being deleted.
+    """
+
+    def decide(current: AliasRecord) -> Decision | None:
+        failures = gate_failures(manifest.metrics, gate.bounds)
+        if not failures and current.version == manifest.version:
+            return None
+        if not failures and current.version is not None and compares(gate.bounds):
+            failures = _regressions(store, manifest, current.version, gate)
+        if failures:
+            raise GateError(
+                f"version {manifest.version} of model {manifest.name!r} does not pass the gate: "
+                f"{'; '.join(failures)}; alias {alias!r} was not moved."
+            )
+        return Decision(manifest.version, why)
+
+    return move_alias(store, manifest.name, alias, decide, author=author)
+
+
 def promote_version(
-    store: Store,
-    spec: Spec,
-    *,
-    version: int | None = None,
-    alias: str | None = None,
-    clock: Clock = unix_clock,
+    store: Store, spec: Spec, gate: Gate, *, version: int | None, alias: str | None, why: str
 ) -> AliasRecord:
     """Point an alias, by default `export.alias`, at a version, by default the newest.
 
     Raises:
         SpecError: Neither the call nor the spec names an alias.
         NotFoundError: There is no such version.
-        GateError: The version does not pass `export.gate`.
+        GateError: The version does not pass `gate`.
+    """
+    target = alias_of(spec, alias)
+    manifest = resolve(store, spec.model_name, version=version)
+    return promote(store, manifest, target, gate, why=why, author=current_author())
+
+
+def alias_of(spec: Spec, alias: str | None) -> str:
+    """The alias that a call means.
+
+    Raises:
+        SpecError: Neither the call nor the spec names one.
     """
     target = alias or spec.export.alias
     if target is None:
-        raise SpecError("no alias to promote to; give --alias, or set export.alias in the spec.")
-    manifest = resolve(store, spec.model_name, version=version)
-    return promote(store, manifest, target, gate=spec.export.gate, clock=clock)
+        raise SpecError("no alias to move; give --alias, or set export.alias in the spec.")
+    return target
+
+
+def _regressions(store: Store, manifest: ModelManifest, holder: int, gate: Gate) -> list[str]:
+    try:
+        held = resolve(store, manifest.name, version=holder)
+    except NotFoundError:
+        return []  # removed by hand; every version is better than none
+    metrics = held.metrics if same_rows(manifest, held) else gate.measure(held, manifest)
+    return regressions(manifest.metrics, metrics, gate.bounds, holder=holder)

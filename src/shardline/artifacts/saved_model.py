@@ -27,7 +27,7 @@ def named_answers(model: Any, columns: Mapping[str, Any], label: Label) -> dict[
         Output tensors by name. Where the label has a vocabulary and the only output has one value
         per class, a further string output with the name of the most probable class.
     """
-    answers = _by_name(model, model(model_arguments(model, columns), training=False))
+    answers = answers_by_name(model, model(model_arguments(model, columns), training=False))
     return answers | _class_names(answers, label)
 
 
@@ -72,7 +72,8 @@ def write_saved_model(
     return SavedSignature(inputs=tuple(inputs), outputs=outputs)
 
 
-def _by_name(model: Any, answers: Any) -> dict[str, Any]:
+def answers_by_name(model: Any, answers: Any) -> dict[str, Any]:
+    """What a model answered, by the names of the exported outputs."""
     import keras
 
     if not isinstance(answers, dict):

@@ -1,4 +1,4 @@
-"""The verbs that do the line's work: prepare, train, evaluate, export, promote, score, serve."""
+"""The verbs that do the line's work, from prepare to promote, rollback, score and serve."""
 
 import sys
 from pathlib import Path
@@ -13,8 +13,12 @@ if TYPE_CHECKING:  # the spec's models take 0.2 s to import, which --help must n
     from shardline.spec import Spec
 
 VERBS = (
-    "validate", "prepare", "train", "evaluate", "export", "promote", "score", "serve", "run",
+    "validate", "prepare", "train", "evaluate", "export", "promote", "rollback", "score", "serve",
+    "run",
 )  # fmt: skip
+
+
+alias_option = click.option("--alias", help="Alias to move; the spec's when left out.")
 
 
 @click.command()
@@ -95,12 +99,28 @@ def export(spec: "Spec", step: int | None, address: str | None) -> Report:
 @click.command()
 @spec_options
 @click.option("--version", type=int, help="Version to promote; the newest when left out.")
-@click.option("--alias", help="Alias to move; the spec's when left out.")
-def promote(spec: "Spec", version: int | None, alias: str | None) -> Report:
+@alias_option
+@click.option("--why", default="promoted", help="For the alias's history.")
+@address_option
+def promote(
+    spec: "Spec", version: int | None, alias: str | None, why: str, address: str | None
+) -> Report:
     """Move an alias to a version that passes the spec's gate."""
     from shardline import line
 
-    return as_report(line.promote(spec, version=version, alias=alias))
+    return as_report(line.promote(spec, version=version, alias=alias, why=why, address=address))
+
+
+@click.command()
+@spec_options
+@click.option("--to", type=int, help="An earlier holder; the one before this when left out.")
+@alias_option
+@click.option("--why", default="rolled back", help="For the alias's history.")
+def rollback(spec: "Spec", to: int | None, alias: str | None, why: str) -> Report:
+    """Move an alias back to a version that held it before, without a gate."""
+    from shardline import line
+
+    return as_report(line.rollback(spec, to=to, alias=alias, why=why))
 
 
 @click.command()
@@ -159,4 +179,6 @@ def submit(verb: str, spec_file: Path, address: str, overrides: tuple[str, ...])
     return submit_job(verb, spec_file, address=address, extra_args=extra)
 
 
-COMMANDS = (validate, prepare, train, evaluate, export, promote, score, run, serve, submit)
+COMMANDS = (
+    validate, prepare, train, evaluate, export, promote, rollback, score, run, serve, submit,
+)  # fmt: skip

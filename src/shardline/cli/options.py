@@ -86,14 +86,17 @@ address_option = click.option(
 )
 
 
+store_option = click.option(
+    "--store", "store_uri", envvar="SHARDLINE_STORE", default="./store", show_default=True,
+    help="Folder or URI; also SHARDLINE_STORE.",
+)  # fmt: skip
+
+
 def look_around(function: Callable[..., Listing]) -> Callable[..., None]:
     """Add NAME, `--store` and `--json` to a command that lists what a store holds."""
 
     @click.argument("name", required=False)
-    @click.option(
-        "--store", "store_uri", envvar="SHARDLINE_STORE", default="./store", show_default=True,
-        help="Folder or URI; also SHARDLINE_STORE.",
-    )  # fmt: skip
+    @store_option
     @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
     @wraps(function)
     def command(name: str | None, store_uri: str, as_json: bool, **options: Any) -> None:

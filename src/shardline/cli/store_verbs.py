@@ -1,11 +1,11 @@
-"""The verbs that show what a store holds, datasets, runs and models, and tidy it up."""
+"""The verbs that show what a store holds of datasets and runs, and tidy it up."""
 
 import sys
 from pathlib import Path
 
 import click
 
-from shardline.cli.options import look_around, write_text
+from shardline.cli.options import look_around, store_option, write_text
 from shardline.report import Listing, as_report, write_json, write_rows
 
 
@@ -62,19 +62,7 @@ def runs(name: str | None, store_uri: str, only_checkpoints: bool) -> Listing:
 
 
 @click.command()
-@look_around
-def models(name: str | None, store_uri: str) -> Listing:
-    """List registered models, or the versions of one."""
-    from shardline import inventory
-
-    return {"models": inventory.models(store_uri, name)}
-
-
-@click.command()
-@click.option(
-    "--store", "store_uri", envvar="SHARDLINE_STORE", default="./store", show_default=True,
-    help="Folder or URI; also SHARDLINE_STORE.",
-)  # fmt: skip
+@store_option
 @click.option("--delete", is_flag=True, help="Remove it; left out, it is only listed.")
 @click.option(
     "--grace-hours", type=click.FloatRange(min=1), default=24.0, show_default=True,
@@ -100,4 +88,4 @@ def gc(store_uri: str, delete: bool, grace_hours: float, as_json: bool) -> None:
         click.echo(f"removed {said}." if delete else f"{said} would go; --delete removes them.")
 
 
-COMMANDS = (datasets, runs, models, gc)
+COMMANDS = (datasets, runs, gc)

@@ -11,6 +11,8 @@ from shardline.spec.data import SplitName, SplitSpec
 from shardline.store import Marker, Store, dump_marker, read_marker
 
 MARKER_NAME = "dataset.json"
+MAX_LISTED_FILES = 1000
+"""A source of more files is known by its fingerprint alone, so that markers stay small."""
 
 
 class Part(BaseModel):
@@ -73,6 +75,8 @@ class SourceRecord(Part):
     num_files: int
     fingerprint: str
     """Sha256 over every file's relative name and content."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """Sha256 of every file by relative name; empty where there are more than `MAX_LISTED_FILES`."""
 
 
 class Counts(Part):

@@ -61,10 +61,12 @@ class Origin:
     @property
     def fingerprint(self) -> str:
         """Sha256 over every file's relative name and content."""
-        if self.image_contents is None:
-            return fingerprint(self.contents)
-        labels = {f"labels: {name}": content for name, content in self.contents.items()}
-        return fingerprint(self.image_contents | labels)
+        return fingerprint(self._all_contents)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Sha256 of every file, by relative name."""
+        return {name: content.sha256 for name, content in sorted(self._all_contents.items())}
 
     @property
     def grows(self) -> bool:
@@ -80,6 +82,13 @@ class Origin:
     def has_types(self) -> bool:
         """Whether the format has types; otherwise text that reads as a number counts as one."""
         return self.source.format != "csv"
+
+    @property
+    def _all_contents(self) -> dict[str, Content]:
+        if self.image_contents is None:
+            return self.contents
+        labels = {f"labels: {name}": content for name, content in self.contents.items()}
+        return self.image_contents | labels
 
     def units(self, *, unit_bytes: int | None = None) -> list[Unit]:
         """The pieces of work, in the order of files and rows."""

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from shardline.cluster.tasks import num_nodes
 from shardline.data.manifest import (
     MARKER_NAME,
+    MAX_LISTED_FILES,
     Counts,
     DatasetManifest,
     SourceRecord,
@@ -179,6 +180,7 @@ def _source_record(origin: Origin, data: DataSpec) -> SourceRecord:
         path=origin.uri,
         num_files=origin.num_files,
         fingerprint=origin.fingerprint,
+        files=origin.digests if origin.num_files <= MAX_LISTED_FILES else {},
     )
 
 

@@ -1,6 +1,6 @@
 """The `export`, `score` and `serve` sections: what becomes of a trained model."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -9,16 +9,36 @@ from shardline.spec.data import Columns
 
 
 class Bound(Section):
-    """Limits that one evaluation metric must keep."""
+    """What one evaluation metric must keep before an alias moves."""
 
     min: float | None = None
+    """Least value; larger ones are better, unless `mode` says otherwise."""
     max: float | None = None
+    """Largest value; smaller ones are better, unless `mode` says otherwise."""
+    max_regression: Annotated[float, Field(ge=0)] | None = None
+    """How much worse than the version that the alias points to, on the same rows: 0 is not at all.
+    In the metric's own unit; left out, the two are not compared."""
+    mode: Literal["min", "max"] | None = None
+    """Whether smaller or larger is better; needed where `max_regression` stands without exactly one
+    of `min` and `max`."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if self.min is None and self.max is None:
-            raise ValueError("a bound needs min or max")
+        if self.min is None and self.max is None and self.max_regression is None:
+            raise ValueError("a bound needs min, max or max_regression")
+        if self.max_regression is not None and self.better is None:
+            raise ValueError(
+                "max_regression needs to know which way is worse; add mode: max if larger is "
+                "better, mode: min if smaller is"
+            )
         return self
+
+    @property
+    def better(self) -> Literal["min", "max"] | None:
+        """Which way is better; None if nothing says it."""
+        if self.mode is not None or (self.min is None) == (self.max is None):
+            return self.mode
+        return "min" if self.min is None else "max"
 
 
 class ExportSpec(Section):
@@ -29,7 +49,7 @@ class ExportSpec(Section):
     alias: Name | None = None
     """Alias moved to the new version once it passes the gate."""
     gate: dict[str, Bound] = Field(default_factory=dict)
-    """Evaluation metrics and their limits; a version that fails keeps no alias."""
+    """Evaluation metrics and their limits; a version that fails gets no alias."""
 
 
 class ScoreSpec(Section):

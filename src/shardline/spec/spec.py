@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -69,8 +70,7 @@ class Spec(Section):
     @property
     def digest(self) -> str:
         """Sha256 of the resolved spec."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return digest_of(self.model_dump(mode="json"))
 
     def located(self) -> Self:
         """The same spec with absolute locations; one made in Python counts from where it was made.
@@ -118,6 +118,11 @@ def is_dataset_reference(location: str) -> bool:
     return location == "dataset" or location.startswith("dataset/")
 
 
+def digest_of(resolved: Mapping[str, object]) -> str:
+    """Sha256 of a resolved spec as artifacts keep it."""
+    return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()
+
+
 def json_schema() -> dict[str, Any]:
     """JSON Schema of a spec file, for editors."""
     return {
@@ -127,4 +132,4 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-__all__ = ["Spec", "is_dataset_reference", "json_schema"]
+__all__ = ["Spec", "digest_of", "is_dataset_reference", "json_schema"]

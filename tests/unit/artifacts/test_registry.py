@@ -1,36 +1,34 @@
-"""Versions and aliases: races, gates and sentences, on a folder and on S3, without TensorFlow."""
+"""Versions: how numbers are claimed, published, found and missed, on a folder and on S3."""
 
-import hashlib
-import threading
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from shardline.artifacts.aliases import (
-    AliasRecord,
-    gate_failures,
-    list_aliases,
-    move_alias,
-    promote,
-    read_alias,
+from tests.sample_registry import (
+    ANN,
+    in_parallel,
+    lineage,
+    manifest,
+    point,
+    publish_versions,
 )
-from shardline.artifacts.manifest import Lineage, ModelManifest
+
+from shardline.artifacts.author import Author
+from shardline.artifacts.deletion import delete_version
+from shardline.artifacts.manifest import ModelManifest
 from shardline.artifacts.registry import (
     claim_version,
     find_export,
     list_models,
+    list_versions,
     publish,
     resolve,
     versions,
 )
-from shardline.data.schema import Column, Label
-from shardline.errors import GateError, IntegrityError, NotFoundError
-from shardline.spec.output import Bound
+from shardline.errors import FormatError, IntegrityError, NotFoundError
 from shardline.store import Store, read_marker
 
-NUM_RACERS = 6
+NUM_RACERS = 20
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -45,78 +43,58 @@ def local(tmp_path):
     return Store(f"file://{tmp_path}/registry")
 
 
-def lineage(**changes):
-    values = {
-        "dataset": "tiny",
-        "dataset_version": "v1",
-        "run": "tiny",
-        "step": 3,
-        "checkpoint_digest": "c",
-        "spec_digest": "s",
-        "recipe_digest": "r",
-        "code_digest": "k",
-        "libraries": {},
-    }
-    return Lineage(**(values | changes))
-
-
-def manifest(version, *, name="tiny", metrics=None, **changes):
-    return ModelManifest(
-        name=name,
-        version=version,
-        created_unix_s=1.0,
-        inputs=(Column(name="x", dtype="float32"),),
-        outputs=(Column(name="y", dtype="float32", shape=(1,)),),
-        label=Label(name="z", dtype="float32"),
-        metrics=metrics or {},
-        parity_max_abs_error=0.0,
-        lineage=lineage(**changes),
-        files={"saved_model.pb": hashlib.sha256(b"graph").hexdigest()},
-    )
-
-
 @pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "saved_model.pb").write_bytes(b"graph")
-    return tmp_path
-
-
-@pytest.fixture
-def published(local, folder):
+def published(local):
     def make(*numbers, **changes):
-        for number in numbers:
-            publish(local, manifest(number, **changes), folder)
+        publish_versions(local, *numbers, **changes)
         return local
 
     return make
 
 
-def in_parallel(action, count=NUM_RACERS):
-    barrier = threading.Barrier(count)
+def test_claim_racing_exporters_get_distinct_versions_and_hide_no_gap(any_store):
+    def export(number):
+        version = claim_version(any_store, "tiny", author=Author(f"exporter {number}"))
+        if number % 4:
+            publish_versions(any_store, version)
+        return version  # the others failed
 
-    def act(number):
-        barrier.wait()
-        return action(number)
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(act, range(count)))
-
-
-def test_claim_racing_exporters_get_distinct_versions(any_store):
-    assert sorted(in_parallel(lambda _: claim_version(any_store, "tiny"))) == [1, 2, 3, 4, 5, 6]
-    assert claim_version(any_store, "tiny") == 7
+    numbers = in_parallel(export, NUM_RACERS)
+    assert sorted(numbers) == list(range(1, NUM_RACERS + 1))
+    listed = list_versions(any_store, "tiny")
+    assert [entry.version for entry in listed] == sorted(numbers)
+    by_version = {entry.version: entry for entry in listed}
+    for number, version in enumerate(numbers):
+        entry = by_version[version]
+        assert entry.status == ("published" if number % 4 else "claimed")
+        assert entry.claim.who == f"exporter {number}"
+    assert claim_version(any_store, "tiny") == NUM_RACERS + 1
     assert claim_version(any_store, "other") == 1
 
 
-def test_publish_writes_the_marker_last_and_never_twice(local, folder):
-    publish(local, manifest(1), folder)
-    assert read_marker(local, "models/tiny/1/model.json", ModelManifest) == manifest(1)
-    with pytest.raises(IntegrityError, match=r"models/tiny/1 exists already"):
-        publish(local, manifest(1, metrics={"loss": 1.0}), folder)
-    assert resolve(local, "tiny").metrics == {}
+CLAIM = """
+import sys
+from shardline.artifacts.registry import claim_version
+from shardline.store import Store
+sys.stdin.read()
+print(claim_version(Store(sys.argv[1]), "tiny"))
+"""
 
 
-def test_publish_whose_own_marker_is_there_already_is_accepted(local, folder, monkeypatch):
+def test_claim_racing_processes_get_distinct_versions(local):
+    command = [sys.executable, "-c", CLAIM, local.uri]
+    racers = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    for racer in racers:
+        racer.stdin.close()
+    numbers = [int(racer.stdout.read()) for racer in racers]
+    assert [racer.wait() for racer in racers] == [0] * 4
+    assert sorted(numbers) == [1, 2, 3, 4]
+
+
+def test_claim_whose_answer_was_lost_is_its_own(local, monkeypatch):
     commit = Store.put_if_absent
 
     def answer_lost(store, key, data):
@@ -124,7 +102,41 @@ def test_publish_whose_own_marker_is_there_already_is_accepted(local, folder, mo
         return commit(store, key, data)
 
     monkeypatch.setattr(Store, "put_if_absent", answer_lost)
-    publish(local, manifest(1), folder)
+    assert [claim_version(local, "tiny") for _ in range(3)] == [1, 2, 3]
+
+
+def test_claim_from_before_they_said_who_is_listed(local):
+    local.put_if_absent("models/tiny/claims/1", b"")
+    assert claim_version(local, "tiny") == 2
+    first, second = list_versions(local, "tiny")
+    assert (first.status, first.claim) == ("claimed", None)
+    assert second.claim.who
+
+
+@pytest.mark.parametrize("record", ["claims/7", "7/saved_model.pb", "deleted/7.json"])
+def test_claim_never_takes_a_number_that_left_any_trace(local, record):
+    local.write(f"models/tiny/{record}", b"")
+    assert claim_version(local, "tiny") == 8
+
+
+def test_publish_writes_the_marker_last_and_never_twice(local, tmp_path):
+    publish_versions(local, 1)
+    assert read_marker(local, "models/tiny/1/model.json", ModelManifest) == manifest(1)
+    (tmp_path / "saved_model.pb").write_bytes(b"graph")
+    with pytest.raises(IntegrityError, match=r"models/tiny/1 exists already"):
+        publish(local, manifest(1, metrics={"loss": 1.0}), tmp_path)
+    assert resolve(local, "tiny").metrics == {}
+
+
+def test_publish_whose_own_marker_is_there_already_is_accepted(local, monkeypatch):
+    commit = Store.put_if_absent
+
+    def answer_lost(store, key, data):
+        assert commit(store, key, data)
+        return commit(store, key, data)
+
+    monkeypatch.setattr(Store, "put_if_absent", answer_lost)
+    publish_versions(local, 1)
     assert versions(local, "tiny") == [1]
 
 
@@ -138,7 +150,7 @@ def test_versions_without_marker_do_not_exist(published):
 
 def test_resolve_by_version_and_alias(published):
     store = published(1, 2)
-    move_alias(store, manifest(1), "production", why="test", clock=lambda: 1.0)
+    point(store, 1, "production")
     assert resolve(store, "tiny", version=1).version == 1
     assert resolve(store, "tiny", alias="production").version == 1
     assert resolve(store, "tiny").version == 2
@@ -154,12 +166,18 @@ def test_resolve_by_version_and_alias(published):
             "model 'tiny' has no alias 'prod'; it has production, staging; "
             "set one with `shardline promote`.",
         ),
+        (
+            {"model": "tiny", "version": 3},
+            "version 3 of model 'tiny' was deleted by ann@host on 1970-01-01 00:00:01 UTC (too "
+            "old); it has 1, 2.",
+        ),
     ],
 )
 def test_resolve_what_is_not_there_lists_what_is(published, wanted, sentence):
-    store = published(1, 2)
+    store = published(1, 2, 3)
+    delete_version(store, "tiny", 3, why="too old", author=ANN)
     for alias in ("staging", "production"):
-        move_alias(store, manifest(1), alias, why="test", clock=lambda: 1.0)
+        point(store, 1, alias)
     with pytest.raises(NotFoundError) as caught:
         resolve(store, **wanted)
     assert sentence in caught.value.message
@@ -180,84 +198,24 @@ def test_find_export_same_origin_and_metrics_only(published):
         assert find_export(store, "tiny", lineage=changed, metrics={}) is None
 
 
-def test_list_models_shows_versions_and_aliases(published, folder):
+def test_list_models_shows_versions_and_aliases(published):
     store = published(1, 3)
-    publish(store, manifest(1, name="other"), folder)
+    publish_versions(store, 1, name="other")
     claim_version(store, "claimed-only")
-    move_alias(store, manifest(3), "production", why="test", clock=lambda: 1.0)
+    point(store, 3, "production")
     listed = [(m.name, m.versions, m.aliases) for m in list_models(store)]
     assert listed == [("other", (1,), {}), ("tiny", (1, 3), {"production": 3})]
 
 
-def test_alias_racing_moves_are_all_in_the_history(any_store):
-    def move(number):
-        move_alias(any_store, manifest(number + 1), "live", why=f"{number}", clock=lambda: number)
-
-    in_parallel(move)
-    record = read_alias(any_store, "tiny", "live")
-    assert sorted(m.to_version for m in record.history) == [1, 2, 3, 4, 5, 6]
-    assert record.version == record.history[-1].to_version
-    befores = [m.from_version for m in record.history]
-    assert befores == [None, *(m.to_version for m in record.history[:-1])]
-
-
-def test_alias_moved_to_where_it_is_changes_nothing(local):
-    clock = iter((1.0, 2.0, 3.0)).__next__
-    move_alias(local, manifest(1), "live", why="first", clock=clock)
-    record = move_alias(local, manifest(1), "live", why="again", clock=clock)
-    assert [m.why for m in record.history] == ["first"]
-    move_alias(local, manifest(2), "live", why="second", clock=clock)
-    (stored,) = list_aliases(local, "tiny")
-    assert [(m.when_unix_s, m.from_version, m.to_version, m.why) for m in stored.history] == [
-        (1.0, None, 1, "first"),
-        (2.0, 1, 2, "second"),
-    ]
-
-
-def test_alias_that_was_edited_is_named(local):
-    local.write("models/tiny/aliases/live.json", b"{}")
-    with pytest.raises(IntegrityError, match=r"models/tiny/aliases/live.json is no"):
-        read_alias(local, "tiny", "live")
-    with pytest.raises(IntegrityError, match=r"models/tiny/aliases/live.json is no"):
-        move_alias(local, manifest(1), "live", why="test", clock=lambda: 1.0)
-
-
-def test_promote_inside_the_gate_moves_the_alias(local):
-    gate = {"accuracy": Bound(min=0.9), "loss": Bound(max=0.5)}
-    passed = manifest(4, metrics={"accuracy": 0.9, "loss": 0.5})
-    record = promote(local, passed, "live", gate=gate, clock=lambda: 1.0)
-    assert isinstance(record, AliasRecord)
-    assert read_alias(local, "tiny", "live").version == 4
-
-
-@pytest.mark.parametrize(
-    ("metrics", "reason"),
-    [
-        ({}, "it was never evaluated; run `shardline evaluate`, then export again"),
-        ({"accuracy": 0.89}, "accuracy is 0.89, at least 0.9 is required"),
-        ({"accuracy": float("nan")}, "accuracy is nan, at least 0.9 is required"),
-        ({"loss": 0.1, "mae": 2.0}, "accuracy is not among its metrics (loss, mae)"),
-    ],
-)
-def test_promote_outside_the_gate_leaves_the_alias(local, metrics, reason):
-    move_alias(local, manifest(1), "live", why="before", clock=lambda: 1.0)
-    with pytest.raises(GateError) as caught:
-        promote(local, manifest(2, metrics=metrics), "live", gate={"accuracy": Bound(min=0.9)})
+def test_marker_of_another_format_is_refused_and_not_replaced(published):
+    store = published(1)
+    key = "models/tiny/1/model.json"
+    later = store.read(key).replace(b'"format": 1', b'"format": 2, "shards": []')
+    store.write(key, later)
+    with pytest.raises(FormatError) as caught:
+        resolve(store, "tiny", version=1)
     assert caught.value.message == (
-        f"version 2 of model 'tiny' does not pass the gate: {reason}; alias 'live' was not moved."
+        f"{store.uri_of(key)} has format 2, this version of shardline reads format 1; use the "
+        "version that wrote it, or a later one."
     )
-    assert read_alias(local, "tiny", "live").version == 1
-
-
-@given(
-    value=st.floats(-10, 10),
-    low=st.none() | st.floats(-10, 10),
-    high=st.floats(-10, 10),
-)
-def test_gate_failures_empty_exactly_inside_the_bounds(value, low, high):
-    failures = gate_failures({"m": value}, {"m": Bound(min=low, max=high)})
-    assert (not failures) == ((low is None or value >= low) and value <= high)
-
-
-def test_gate_empty_passes_a_version_without_evaluation():
-    assert gate_failures({}, {}) == []
+    assert store.read(key) == later

@@ -79,7 +79,7 @@ def test_load_elastic_workers_need_not_divide_the_lanes(spec_file):
         ("data.split.fractions={train: 0.5}", "fractions must add up to 1, got 0.5"),
         ("data.split.fractions={test: 1.0}", "fractions must name `train`"),
         ("data.features={y: {dtype: int8}}", "label 'y' is also listed as a feature"),
-        ("export.gate.accuracy={}", "a bound needs min or max"),
+        ("export.gate.accuracy={}", "a bound needs min, max or max_regression"),
         ("store=gs://bucket", "has scheme 'gs'; use a path, file:// or s3://"),
         ("store=s3://", "names no bucket"),
         ("model", "is not an assignment; write --set train.epochs=5"),
