@@ -2,7 +2,7 @@
 
 The verbs of the line as functions: `load_spec`, then `prepare`, `train`, `evaluate`, `export`,
 `promote`, `score`, `serve`, `run`; `session` lets several share one Ray; `batches` gives the rows
-of a dataset to a notebook.
+of a dataset to a notebook; `check_model` looks through a model from elsewhere without loading it.
 """
 
 import importlib
@@ -12,6 +12,7 @@ _HOMES = {
     "Spec": "shardline.spec",
     "load_spec": "shardline.spec",
     "batches": "shardline.notebook",
+    "check_model": "shardline.artifacts.safety",
     "session": "shardline.cluster.session",
     **dict.fromkeys(
         (

@@ -11,7 +11,6 @@ from typing import Any
 from shardline.artifacts.candidate import Candidate, RestoredModel, recipe_digest, restored_model
 from shardline.artifacts.clock import Clock, unix_clock
 from shardline.artifacts.evaluation import HELD_OUT, find_evaluation
-from shardline.artifacts.graph_scan import forbidden_ops
 from shardline.artifacts.manifest import Lineage, ModelManifest
 from shardline.artifacts.parity import (
     CleanProcess,
@@ -23,11 +22,12 @@ from shardline.artifacts.parity import (
 )
 from shardline.artifacts.predictor import KERAS_FILE
 from shardline.artifacts.registry import claim_version, find_export, publish
+from shardline.artifacts.safety import check_saved_model
 from shardline.artifacts.saved_model import SavedSignature, named_answers, write_saved_model
 from shardline.data.batches import read_block
 from shardline.data.manifest import DatasetManifest
 from shardline.data.schema import Column, Label
-from shardline.errors import ModelError
+from shardline.errors import ModelError, UnsafeModelError
 from shardline.store import Store
 
 MAX_GOLDEN_ROWS = 64
@@ -101,12 +101,10 @@ def _freeze(restored: RestoredModel, folder: Path, label: Label) -> SavedSignatu
             f"the model cannot be saved: {type(error).__name__}: {error}; "
             "give its own layers a get_config and keep Python side effects out of call."
         ) from error
-    found = forbidden_ops((folder / "saved_model.pb").read_bytes())
-    if found:
-        raise ModelError(
-            f"the model contains {', '.join(found)}, which only works beside this process's own "
-            "files or code; use keras.ops or TensorFlow operations instead."
-        )
+    try:
+        check_saved_model(folder, called="the model")
+    except UnsafeModelError as error:
+        raise ModelError(error.message) from error
     return signature
 
 
