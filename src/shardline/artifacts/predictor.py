@@ -46,6 +46,7 @@ class Predictor:
         self._keywords = call_keywords(column.name for column in manifest.inputs)
         # The signature does not keep its object alive, and variables die with it.
         self._loaded, self._signature = load_signature(folder)
+        self._check_names(folder)
 
     def predict(self, columns: Mapping[str, Array]) -> dict[str, Array]:
         """Answer some rows.
@@ -74,6 +75,19 @@ class Predictor:
             for column in self.manifest.outputs
         }
 
+    def _check_names(self, folder: Path) -> None:
+        described = (
+            set(self._keywords.values()),
+            {column.name for column in self.manifest.outputs},
+        )
+        taken = set(self._signature.structured_input_signature[1])
+        if described != (taken, set(self._signature.structured_outputs)):
+            raise IntegrityError(
+                f"the model in {folder} takes {sorted(taken)} and answers "
+                f"{sorted(self._signature.structured_outputs)}, which is not what its "
+                f"{MARKER_NAME} says; export it anew."
+            )
+
 
 def load_predictor(store: Store, name: str, version: int, *, cache_dir: Path) -> Predictor:
     """Fetch, verify and load a model version.
@@ -89,7 +103,13 @@ def load_predictor(store: Store, name: str, version: int, *, cache_dir: Path) ->
         NotFoundError: There is no such version.
         IntegrityError: Stored files are not the ones that were exported, or are not safe to load.
     """
-    manifest = read_marker(store, f"{version_folder(name, version)}/{MARKER_NAME}", ModelManifest)
+    marker = f"{version_folder(name, version)}/{MARKER_NAME}"
+    manifest = read_marker(store, marker, ModelManifest)
+    if manifest.folder != version_folder(name, version):  # or its files would be another's
+        raise IntegrityError(
+            f"{store.uri_of(marker)} describes version {manifest.version} of {manifest.name!r}; it "
+            "was copied or edited: export that model again."
+        )
     digest = hashlib.sha256(dump_marker(manifest)).hexdigest()
     folder = cache_dir / name / f"{version}-{digest[:16]}"
     if not _is_intact(folder, manifest):
