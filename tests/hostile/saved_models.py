@@ -330,6 +330,36 @@ def save_when_restored(proto, canary):
     nodes[saver.restore_op_name].name = saver.restore_op_name
 
 
+def disguised_function(proto, canary):
+    """Every `MatMul` would call it."""
+    library = _graph(proto).library
+    library.function.add().CopyFrom(library.function[0])
+    library.function[-1].signature.name = "MatMul"
+
+
+def _filling_function(proto):
+    return _some_function(proto, "InitializeTableFromTextFileV2")[0]
+
+
+def call_in_disguise(proto, canary):
+    """A function gets the table's filling function as an attribute, and could call it anyhow."""
+    name = _filling_function(proto).signature.name
+    _, node = _some_function(proto, "LookupTableFindV2")
+    node.attr["f"].func.name = "any"
+    node.attr["f"].func.attr["g"].func.name = name
+
+
+def stand_in(proto, canary):
+    _filling_function(proto).attr["api_implements"].s = b"evil"
+
+
+def more_captures(proto, canary):
+    """More captured values than arguments: which is the file name?"""
+    name = _filling_function(proto).signature.name
+    bound = proto.meta_graphs[0].object_graph_def.concrete_functions[name].bound_inputs
+    bound.extend(list(bound) * 3)
+
+
 def constant_bomb(proto, canary):
     function, _ = _some_function(proto, "MatMul")
     bomb = function.node_def.add(name="evil", op="Const")
@@ -509,6 +539,15 @@ FILE_NAMES = {
         asset_named(lambda canary: "nowhere.txt"), "names an asset that is not there"
     ),
     "assets of TensorFlow 1": Hostile(edited(old_assets), "lists assets as TensorFlow 1 did"),
+    "filling function as an attribute": Hostile(
+        edited(call_in_disguise, start=with_vocabulary), "LookupTableFindV2"
+    ),
+    "filling function that stands in": Hostile(
+        edited(stand_in, start=with_vocabulary), "may stand in for another"
+    ),
+    "too many captures": Hostile(
+        edited(more_captures, start=with_vocabulary), "its name is an argument"
+    ),
     "restore from a constant": Hostile(
         edited(restore_from_a_constant), "its name comes from node 'evil' of function"
     ),
@@ -524,6 +563,9 @@ OBJECTS = {
     "registered saver": Hostile(edited(registered_saver), "with a saver of its own, 'evil.Saver'"),
     "revived type": Hostile(edited(revived_type), "has an object of type 'optimizer'"),
     "no signature": Hostile(edited(without_signature), "has no signature 'serving_default'"),
+    "function in disguise": Hostile(
+        edited(disguised_function), "has a function that is called MatMul"
+    ),
     "two functions of one name": Hostile(edited(double_function), "or arguments of one name"),
     "two nodes of one name": Hostile(edited(double_node), "or arguments of one name"),
     "two graphs": Hostile(edited(second_graph), "has 2 graphs"),

@@ -113,18 +113,25 @@ class FileNames:
         """What the callers of a function give for one of its arguments."""
         names = self._graph.arguments(argument.place)
         index = names.index(argument.name)
-        found, before = [], []
+        found, before = self._stand_ins(argument.place), []
         for call in self._graph.calls.get(argument.place, []):
             inputs = data_inputs(call.node)
-            if call.node.op in DIRECT_CALLS and len(inputs) == len(names):
+            if _is_direct(call.node, argument.place) and len(inputs) == len(names):
                 before.append(_Value(call.place, inputs[index]))
             else:
                 found.append(f"its name is given by {spot(call.place, call.node)}, {call.node.op}")
         if argument.place in self._objects.concrete_functions:
             bound = self._objects.concrete_functions[argument.place].bound_inputs
             number = index - (len(names) - len(bound))
-            found.append(self._bound(bound[number]) if number >= 0 else "its name is an argument")
+            captured = 0 <= number <= index
+            found.append(self._bound(bound[number]) if captured else "its name is an argument")
         return found, before
+
+    def _stand_ins(self, function: str) -> list[str]:
+        """TensorFlow's optimizer calls any function of the same interface in another's place."""
+        if "api_implements" in self._graph.functions[function].attr:
+            return [f"function {function!r} may stand in for another"]
+        return []
 
     def _bound(self, node_id: int) -> str:
         """What a function captured: the loader in Python gives it the object."""
@@ -171,6 +178,7 @@ class FileNames:
             if place == MAIN:
                 yield "it is outside all functions"
                 continue
+            yield from self._stand_ins(place)
             if place in self._objects.concrete_functions:
                 yield f"function {place!r} can be called"
             for call in self._graph.calls.get(place, []):
@@ -178,6 +186,10 @@ class FileNames:
                     yield call.node.name
                 else:
                     waiting.append(call.place)
+
+
+def _is_direct(node: Any, function: str) -> bool:
+    return node.op in DIRECT_CALLS and node.attr["f"].func.name == function
 
 
 def _node(tensor: str) -> str:

@@ -67,12 +67,14 @@ class Graph:
 
 
 def called_functions(node: Any) -> set[str]:
-    """Functions that a node names."""
-    names = set()
-    for value in node.attr.values():
-        if value.HasField("func"):
-            names.add(value.func.name)
-        names |= {function.name for function in value.list.func}
+    """Functions that a node names, also those that it hands on to the one that it calls."""
+    names, waiting = set(), [node]
+    while waiting:
+        for value in waiting.pop().attr.values():
+            functions = [value.func] if value.HasField("func") else []
+            for function in (*functions, *value.list.func):
+                names.add(function.name)
+                waiting.append(function)
     return names
 
 

@@ -50,7 +50,7 @@ VALUES = frozenset({
 })  # fmt: skip
 
 ROOT_CLASSES = frozenset({
-    "Functional", "Model", "Sequential", "DTypePolicy", "FloatDTypePolicy", "Variable",
+    "Functional", "Model", "Sequential", "DTypePolicy", "FloatDTypePolicy",
 })  # fmt: skip
 
 # Parts without any way to a file or to code.

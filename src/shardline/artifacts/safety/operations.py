@@ -28,6 +28,9 @@ def check_operations(graph: Graph, model: str) -> None:
     if graph.has_doubles():
         refuse(model, "has two operations, functions or arguments of one name", "export it anew")
     known = ALLOWED_OPS | RESTORES | SAVES | TABLES_FROM_FILES
+    disguised = known & graph.functions.keys()
+    if disguised:  # TensorFlow would take the function for the operation
+        refuse(model, f"has a function that is called {listed(disguised)}", "rename it")
     refused = [(place, node) for place, node in graph.nodes() if node.op not in known]
     if refused:
         first = {node.op: spot(place, node) for place, node in reversed(refused)}
