@@ -9,6 +9,7 @@ import pickle
 
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+from tests.hostile.canary import SECRET
 from tests.hostile.keras_files import Hostile, Payload
 
 NUMBERS = tf.TensorSpec((None, 2), tf.float32, name="x")
@@ -108,10 +109,11 @@ def prints_to_a_file(x, canary):
 
 
 def saves_tensors(x, canary):
-    tf.raw_ops.SaveV2(
+    saved = tf.raw_ops.SaveV2(
         prefix=str(canary.ran), tensor_names=["a"], shape_and_slices=[""], tensors=[x]
     )
-    return x
+    with tf.control_dependencies([saved]):
+        return tf.identity(x)
 
 
 def restores_tensors(x, canary):
@@ -122,7 +124,7 @@ def restores_tensors(x, canary):
 
 def maps_a_file(x, canary):
     bytes_ = tf.raw_ops.ImmutableConst(
-        dtype=tf.uint8, shape=[8], memory_region_name=str(canary.secret)
+        dtype=tf.uint8, shape=[len(SECRET)], memory_region_name=str(canary.secret)
     )
     return text(tf.strings.unicode_encode(tf.cast(bytes_, tf.int32), "UTF-8"))
 
@@ -146,28 +148,9 @@ def dumps_for_a_debugger(x, canary):
     )
 
 
-def writes_a_summary(x, canary):
-    with tf.summary.create_file_writer(str(canary.ran)).as_default():
-        tf.summary.scalar("a", 1.0, step=0)
-    return x
-
-
-def calls_a_server(x, canary):
-    client = tf.raw_ops.RpcClient(
-        server_address="127.0.0.1:1", shared_name="", list_registered_methods=False
-    )[0]
-    tf.raw_ops.DeleteRpcFutureResource(handle=client, deleter=tf.constant(0, tf.variant))
-    return x
-
-
 def ends_the_process(x, canary):
     tf.raw_ops.Abort(error_msg="x", exit_without_error=False)
     return x
-
-
-def waits_for_ever(x, canary):
-    queue = tf.queue.FIFOQueue(1, [tf.float32], shapes=[[]], shared_name="q")
-    return tf.reshape(queue.dequeue(), [1, 1])
 
 
 def dead_function(folder, canary):
@@ -223,17 +206,12 @@ class _Initializer(tf.lookup.KeyValueTensorInitializer):
 def table_from(fill):
     def build(folder, canary):
         def prepare(model):
-            filled = []
-
-            def fill(handle):
-                # Harmless until the model is saved: this first call is the builder's own.
-                if not filled:
-                    filled.append(True)
-                    return tf.group()
-                return fill_table(handle)
+            calls = []
 
             def fill_table(handle):
-                return fill(handle, canary)
+                calls.append(handle)
+                # The first call is the builder's own, which is to leave no trace.
+                return fill(handle, canary) if len(calls) > 1 else tf.group()
 
             _add_table(model, _Initializer(fill_table))
 
@@ -498,19 +476,27 @@ OPERATIONS = {
     "dumps for a debugger": Hostile(
         of(dumps_for_a_debugger), "contains DebugIdentityV3", live=True
     ),
-    "writes a summary": Hostile(of(writes_a_summary), "SummaryFileWriter"),
-    "calls a server": Hostile(of(calls_a_server), "contains RpcClient"),
+    "writes a summary": Hostile(
+        rename_operation("CreateSummaryFileWriter"), "contains CreateSummaryFileWriter (node"
+    ),
+    "calls a server": Hostile(
+        rename_operation("RegisterDatasetV2"), "contains RegisterDatasetV2 (node"
+    ),
     "ends the process": Hostile(of(ends_the_process), "contains Abort"),
-    "waits for ever": Hostile(of(waits_for_ever), "contains FIFOQueueV2"),
+    "waits for ever": Hostile(rename_operation("QueueDequeueV2"), "contains QueueDequeueV2 (node"),
     "writes in a function that nothing calls": Hostile(dead_function, "contains WriteFile"),
     "writes in a gradient": Hostile(writing_gradient, "contains WriteFile"),
     "writes outside all functions": Hostile(
-        edited(add_to_main_graph), "contains WriteFile (node 'evil'),"
+        edited(add_to_main_graph), "contains WriteFile (node 'evil'); a served"
     ),
     "unknown operation": Hostile(
-        rename_operation("EvilOp"), "contains 'EvilOp', which is no operation of TensorFlow's own"
+        rename_operation("EvilOp"), "contains 'EvilOp', which is not in tf.raw_ops (node 'matmul'"
     ),
-    "foreign program": Hostile(rename_operation("XlaCallModule"), "contains XlaCallModule"),
+    "foreign program": Hostile(rename_operation("XlaCallModule"), "contains 'XlaCallModule', "),
+    "other machine": Hostile(rename_operation("RemoteCall"), "contains RemoteCall (node"),
+    "other processes": Hostile(
+        rename_operation("CollectiveReduceV2"), "contains CollectiveReduceV2 (node"
+    ),
 }
 
 FILE_NAMES = {
@@ -552,7 +538,7 @@ FILE_NAMES = {
         edited(restore_from_a_constant), "its name comes from node 'evil' of function"
     ),
     "restore that saves": Hostile(
-        edited(save_when_restored), "contains MergeV2Checkpoints"
+        edited(save_when_restored), "for a file that is not its own: StatefulPartitionedCall"
     ),
 }  # fmt: skip
 

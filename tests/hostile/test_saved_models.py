@@ -4,10 +4,11 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tests.hostile import unguarded
-from tests.hostile.canary import SECRET, Canary, bounded_memory
+from tests.hostile.canary import Canary, bounded_memory
 from tests.hostile.keras_files import KERAS_FILES
 from tests.hostile.saved_models import SAVED_MODELS, honest, with_vocabulary
 
@@ -90,7 +91,6 @@ def test_live_canaries_sing_when_nothing_is_checked(tmp_path):
     silent = {
         task["name"]: answers[task["name"]]
         for task in tasks
-        if not Canary(tmp_path / str(tasks.index(task)) / "canary").sang
-        and SECRET not in answers[task["name"]]
+        if not Canary(Path(task["canary"])).is_heard(answers[task["name"]])
     }
     assert silent == {}

@@ -2,7 +2,9 @@
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from shardline.artifacts.safety.refusal import quoted, refuse
 
@@ -30,16 +32,9 @@ def check_variables(folder: Path, model: str) -> None:
     present = sum(
         file.stat().st_size for file in variables.iterdir() if _DATA_FILE.fullmatch(file.name)
     )
-    try:
-        reader = tf.train.load_checkpoint(str(variables / "variables"))
-        shapes = reader.get_variable_to_shape_map()
-        dtypes = reader.get_variable_to_dtype_map()
-    except Exception as error:  # noqa: BLE001  # TensorFlow raises what it likes on damaged bytes
-        refuse(
-            model,
-            f"has variables that cannot be read ({type(error).__name__}: {error})",
-            "export it anew",
-        )
+    reader = _reading(lambda: tf.train.load_checkpoint(str(variables / "variables")), model)
+    shapes = reader.get_variable_to_shape_map()
+    dtypes = reader.get_variable_to_dtype_map()
     declared = 0
     for name, shape in shapes.items():
         # Each text takes a byte at least.
@@ -53,7 +48,8 @@ def check_variables(folder: Path, model: str) -> None:
             )
     if OBJECT_GRAPH_KEY not in shapes:
         return
-    objects = TrackableObjectGraph.FromString(reader.get_tensor(OBJECT_GRAPH_KEY))
+    content = _reading(lambda: reader.get_tensor(OBJECT_GRAPH_KEY), model)
+    objects = _reading(lambda: TrackableObjectGraph.FromString(content), model)
     for node in objects.nodes:
         if node.HasField("registered_saver"):
             refuse(
@@ -61,3 +57,14 @@ def check_variables(folder: Path, model: str) -> None:
                 f"has a variable with a saver of its own, {quoted(node.registered_saver.name)}",
                 "export it without classes of its own",
             )
+
+
+def _reading(read: Callable[[], Any], model: str) -> Any:
+    try:
+        return read()
+    except Exception as error:  # noqa: BLE001  # TensorFlow raises what it likes on damaged bytes
+        refuse(
+            model,
+            f"has variables that cannot be read ({type(error).__name__}: {error})",
+            "export it anew",
+        )

@@ -15,7 +15,7 @@ PLAIN_OBJECTS = frozenset({
     "_generic_user_object", "signature_map", "trackable_dict_wrapper", "trackable_list_wrapper",
     "trackable_tuple_wrapper",
 })  # fmt: skip
-REGISTERED_CLASSES = frozenset({"", "tf.StaticHashTable"})
+REGISTERED_CLASSES = frozenset({"", "tf.StaticHashTable", "tf.TrackableConstant"})
 
 
 def check_objects(meta_graph: Any, folder: Path, model: str) -> None:

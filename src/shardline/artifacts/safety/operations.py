@@ -111,4 +111,4 @@ def _described(op: str) -> str:
 
     if op.isidentifier() and hasattr(tf.raw_ops, op):
         return op
-    return f"{quoted(op)}, which is no operation of TensorFlow's own"
+    return f"{quoted(op)}, which is not in tf.raw_ops"
