@@ -53,7 +53,7 @@ def residual_net(folder):
 
 def volumes_and_series(folder):
     volume, series = numbers(4, 4, 4, 1, name="volume"), numbers(16, 2, name="series")
-    a = layers.Flatten()(layers.AveragePooling3D()(layers.Conv3D(2, 2)(volume)))
+    a = layers.Flatten()(layers.AveragePooling3D(2)(layers.Conv3D(2, 2)(volume)))
     b = layers.Flatten()(layers.UpSampling1D()(layers.Conv1D(2, 3, dilation_rate=2)(series)))
     return keras.Model([volume, series], layers.Concatenate()([a, b]))
 
@@ -108,7 +108,7 @@ def words_from_a_file(folder):
 
 
 def sentences(folder):
-    x = texts()
+    x = texts(1)
     split = layers.TextVectorization(vocabulary=WORDS, ngrams=2, output_sequence_length=5)(x)
     return keras.Model(x, layers.Embedding(10, 2)(split))
 
@@ -116,7 +116,7 @@ def sentences(folder):
 def weighted_words(folder):
     layer = layers.TextVectorization(output_mode="tf_idf")
     layer.adapt(["red green", "blue red red"])
-    x = texts()
+    x = texts(1)
     return keras.Model(x, layer(x))
 
 
@@ -236,15 +236,16 @@ def own_layer(folder):
 PLAIN = (
     perceptron, compiled_sequential, conv_net, wide_head_after_flatten, residual_net,
     volumes_and_series, recurrent, frames, transformer, half_precision, keras_operations,
-    looked_up_texts, sentences, weighted_words, columns, image_preparation, sound,
+    looked_up_texts, words_from_a_file, sentences, weighted_words, columns, image_preparation,
+    sound,
 )  # fmt: skip
 """Of Keras's own parts: their `.keras` files are accepted, too."""
 
 WITH_CODE = (
-    words_from_a_file, noise_of_a_seed, encoded_images, ragged_texts, parsed_records,
+    noise_of_a_seed, encoded_images, ragged_texts, parsed_records,
     loops_and_branches, boxes, own_layer,
 )  # fmt: skip
-"""Their `.keras` files need Python or other files; their graphs do not."""
+"""Their `.keras` files need Python; their graphs do not."""
 
 IN_HDF5 = (perceptron, compiled_sequential, conv_net, residual_net, recurrent, transformer)
 """Saved as Keras 2 did, too."""

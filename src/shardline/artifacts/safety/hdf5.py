@@ -88,8 +88,8 @@ class _Walk:
             self._refuse(found.name, "lies too deep, or is one of too many")
         for index in range(h5py.h5a.get_num_attrs(found.id)):
             attribute = h5py.h5a.open(found.id, index=index)
-            size = math.prod(attribute.shape) * attribute.dtype.itemsize
-            if max(size, attribute.get_storage_size()) > MAX_ATTRIBUTE_BYTES:
+            size = math.prod(attribute.shape or ()) * attribute.dtype.itemsize
+            if size > MAX_ATTRIBUTE_BYTES:
                 self._refuse(found.name, f"has an attribute of {size:,} bytes")
 
     def _children(self, group: Any) -> Iterator[Any]:

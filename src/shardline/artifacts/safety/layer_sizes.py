@@ -15,7 +15,9 @@ SIZE_KEYS = (
 )  # fmt: skip
 
 # Their weights do not grow with what they are called on.
-WITHOUT_CHANNELS = frozenset({"Embedding", "ReversibleEmbedding", "STFTSpectrogram"})
+WITHOUT_CHANNELS = frozenset({
+    "Embedding", "MelSpectrogram", "ReversibleEmbedding", "STFTSpectrogram",
+})  # fmt: skip
 BYTES_PER_WEIGHT = 4
 
 
