@@ -568,7 +568,7 @@ ARCHIVES = {
     "bomb": Hostile(with_bomb, "has 'assets/zeros', which declares 75,497,472 bytes"),
     "overlapping members": Hostile(with_overlapping_members, "has members that overlap"),
     "script before the zip": Hostile(with_prefix, "it does not begin as one"),
-    "encrypted member": Hostile(encrypted, "which is a link or encrypted"),
+    "encrypted member": Hostile(encrypted, "which is encrypted or packed"),
     "pickled arrays": Hostile(with_pickled_arrays, "has a member 'model.weights.npz'"),
     "pickle called .keras": Hostile(pickled("model.keras"), "it does not begin as one"),
     "pickle called .h5": Hostile(pickled("model.h5"), "holds no HDF5 that can be read"),

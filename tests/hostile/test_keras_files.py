@@ -1,16 +1,27 @@
 """Hostile `.keras` and HDF5 files are refused before anything of them is deserialised."""
 
+import random
 import re
 
 import pytest
 from tests.hostile.canary import Canary, bounded_memory
-from tests.hostile.keras_files import KERAS_FILES, archive, dense, functional, sequential
+from tests.hostile.keras_files import (
+    KERAS_FILES,
+    Hostile,
+    archive,
+    dense,
+    functional,
+    legacy_config,
+    sequential,
+)
 
 import shardline
 from shardline.artifacts.safety import check_keras_file
 from shardline.errors import DataError, NotFoundError, UnsafeModelError
 
 MAX_GROWTH_BYTES = 64 << 20
+DAMAGED_FILES = 100
+LEGACY = Hostile(legacy_config(lambda canary: functional()), "")
 
 
 @pytest.fixture
@@ -41,6 +52,24 @@ def test_hostile_keras_file_is_refused_by_a_sentence_without_a_trace(name, tmp_p
 def test_honest_keras_file_is_accepted(config, tmp_path):
     path = archive(model_folder(tmp_path), config, members=[("assets/words.txt", b"a\nb\n")])
     assert shardline.check_model(path) == "Keras file"
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_damaged_keras_file_is_accepted_or_refused_never_a_bug(suffix, tmp_path, canary):
+    folder = model_folder(tmp_path)
+    honest = archive(folder, functional()) if suffix == ".keras" else LEGACY.build(folder, canary)
+    content, rng = honest.read_bytes(), random.Random(5)
+    refused = 0
+    for _ in range(DAMAGED_FILES):
+        damaged = bytearray(content)
+        for _ in range(rng.choice([1, 3, 10, 60])):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        honest.write_bytes(damaged[: rng.choice([len(damaged), rng.randrange(len(damaged))])])
+        try:
+            check_keras_file(honest)
+        except UnsafeModelError:
+            refused += 1
+    assert DAMAGED_FILES / 2 < refused <= DAMAGED_FILES
 
 
 @pytest.mark.parametrize("name", ["model.pkl", "model.joblib", "model.pt", "model.npz"])

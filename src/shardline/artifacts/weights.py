@@ -7,15 +7,13 @@ and stay (keras 3.15, `saving/saving_lib.py`).
 """
 
 import io
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from shardline.artifacts.safety.hdf5 import check_hdf5
-from shardline.artifacts.safety.keras_file import WEIGHTS_FILE, open_archive
+from shardline.artifacts.safety.keras_file import UNREADABLE, WEIGHTS_FILE, open_archive
 from shardline.errors import DataError, UnsafeModelError
 
 VARIABLES_GROUP = "vars"
@@ -54,7 +52,7 @@ def take_keras_weights(data: bytes, target: Path, *, where: str) -> Taken:
             return _take(dict(_weights_below(source, ())), own)
     except UnsafeModelError as error:
         raise DataError(error.message) from error
-    except (zipfile.BadZipFile, zlib.error, KeyError, OSError) as error:
+    except UNREADABLE as error:
         raise DataError(
             f"{where} is no .keras file ({error}); save a model with model.save('NAME.keras')."
         ) from error

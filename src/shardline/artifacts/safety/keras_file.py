@@ -1,6 +1,7 @@
 """A `.keras` or HDF5 file, looked through before Keras or h5py read anything from it."""
 
 import stat
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -23,11 +24,18 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.weights.h5"
 MEMBERS = frozenset({"metadata.json", CONFIG_FILE, WEIGHTS_FILE})
 ASSETS_FOLDER = "assets"
+PACKINGS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 HDF5_SUFFIXES = frozenset({".h5", ".hdf5"})
 # Root attributes of a whole model in HDF5.
 CONFIG_ATTRIBUTES = ("model_config", "training_config")
 
 RESAVE = "save the model anew with model.save('NAME.keras')"
+UNREADABLE = (
+    zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, KeyError, ValueError,
+    RuntimeError, OverflowError,
+)  # fmt: skip
+"""What `zipfile` raises on damaged bytes."""
+
 _ZIP_BEGINS = b"PK\x03\x04"
 
 
@@ -56,7 +64,7 @@ def check_keras_file(file: Path) -> None:
                 with archive.open(WEIGHTS_FILE) as member:
                     copyfileobj(member, weights)
                 check_hdf5(weights, model, file_bytes=weights.tell())
-    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError) as error:
+    except UNREADABLE as error:
         refuse(model, f"is no .keras file that can be read ({error})", RESAVE)
 
 
@@ -93,8 +101,10 @@ def _check_member(member: zipfile.ZipInfo, model: str) -> None:
     ):
         refuse(model, f"has a member {quoted(name)}, which no .keras file has", RESAVE)
     kind = stat.S_IFMT(member.external_attr >> 16)
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or member.flag_bits & 1:
-        refuse(model, f"has {quoted(name)}, which is a link or encrypted", RESAVE)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        refuse(model, f"has {quoted(name)}, which is a link or a device", RESAVE)
+    if member.flag_bits & 1 or member.compress_type not in PACKINGS:
+        refuse(model, f"has {quoted(name)}, which is encrypted or packed in another way", RESAVE)
     if name == CONFIG_FILE and size > MAX_CONFIG_BYTES:
         refuse(model, f"has a config of {size:,} bytes", RESAVE)
     if size > MIN_BOMB_BYTES and size > MAX_MEMBER_EXPANSION * member.compress_size:
