@@ -42,7 +42,7 @@ test: setup  ## All tests, the fast ones first
 	@$(BIN)/python -m compileall -q src tests
 	$(BIN)/pytest -q -n auto --dist loadfile tests/unit
 	$(BIN)/pytest -q -n auto --dist loadfile tests/data
-	$(BIN)/pytest -q -n auto --dist loadfile tests/models
+	$(BIN)/pytest -q -n auto --dist loadfile tests/models tests/hostile
 	$(BIN)/pytest -q tests/cluster tests/faults tests/e2e
 
 test-unit: setup  ## The tests that need neither Ray nor TensorFlow

@@ -2,7 +2,8 @@
 
 The verbs of the line as functions: `load_spec`, then `prepare`, `train`, `evaluate`, `export`,
 `promote`, `rollback`, `score`, `serve`, `run`; `session` lets several share one Ray; `batches`
-gives the rows of a dataset to a notebook.
+gives the rows of a dataset to a notebook; `check_model` looks through a model from elsewhere without
+loading it.
 """
 
 import importlib
@@ -12,6 +13,7 @@ _HOMES = {
     "Spec": "shardline.spec",
     "load_spec": "shardline.spec",
     "batches": "shardline.notebook",
+    "check_model": "shardline.artifacts.safety",
     "session": "shardline.cluster.session",
     **dict.fromkeys(
         (

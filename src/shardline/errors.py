@@ -72,6 +72,10 @@ class IntegrityError(ShardlineError):
     """Stored bytes are not the bytes that were committed."""
 
 
+class UnsafeModelError(IntegrityError):
+    """A model names code, files or sizes that answering needs none of, so it was not loaded."""
+
+
 class StoreError(InputError):
     """The store cannot be used as configured: address, permission or missing conditional writes."""
 

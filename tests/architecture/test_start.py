@@ -12,6 +12,7 @@ HEAVY = {"ray", "tensorflow", "keras", "numpy", "pandas", "pyarrow", "boto3", "p
 PUBLIC_NAMES = [
     "Spec",
     "batches",
+    "check_model",
     "evaluate",
     "export",
     "load_spec",

@@ -20,7 +20,7 @@ from shardline.artifacts.answers import answering
 from shardline.artifacts.candidate import RestoredModel
 from shardline.artifacts.export import freeze_model
 from shardline.artifacts.golden import golden_rows, read_trial_rows
-from shardline.artifacts.keras_file import LAMBDA, own_objects
+from shardline.artifacts.own_objects import LAMBDA, own_objects
 from shardline.artifacts.parity import compare, read_arrays, write_arrays
 from shardline.artifacts.signature import call_keywords
 from shardline.model.builder import build_model, model_inputs

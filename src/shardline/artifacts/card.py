@@ -8,8 +8,8 @@ import numpy as np
 
 from shardline.artifacts.card_calls import calls
 from shardline.artifacts.card_text import code, number, table
-from shardline.artifacts.keras_file import OwnObject
 from shardline.artifacts.manifest import ModelManifest, Seen
+from shardline.artifacts.own_objects import OwnObject
 from shardline.data.schema import Column
 
 CARD_FILE = "MODEL_CARD.md"

@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 
 from shardline.artifacts.card_text import code
-from shardline.artifacts.keras_file import LAMBDA, OwnObject
 from shardline.artifacts.manifest import MARKER_NAME, ModelManifest
+from shardline.artifacts.own_objects import LAMBDA, OwnObject
 from shardline.artifacts.signature import SIGNATURE, call_keywords
 from shardline.data.schema import Column
 from shardline.report import one_line

@@ -13,9 +13,8 @@ from shardline.artifacts.evaluation import EvaluationManifest, find_evaluation
 from shardline.artifacts.example import example_row
 from shardline.artifacts.facts import data_facts, lineage_of, seen_values
 from shardline.artifacts.golden import TrialRows, golden_rows, read_trial_rows
-from shardline.artifacts.graph_scan import forbidden_ops
-from shardline.artifacts.keras_file import own_objects
 from shardline.artifacts.manifest import ModelManifest
+from shardline.artifacts.own_objects import own_objects
 from shardline.artifacts.parity import (
     CleanProcess,
     clean_process,
@@ -25,9 +24,10 @@ from shardline.artifacts.parity import (
 )
 from shardline.artifacts.predictor import KERAS_FILE
 from shardline.artifacts.registry import claim_version, find_export, publish
+from shardline.artifacts.safety import check_saved_model
 from shardline.artifacts.saved_model import SavedSignature, write_saved_model
 from shardline.data.schema import Label
-from shardline.errors import ModelError
+from shardline.errors import ModelError, UnsafeModelError
 from shardline.store import Store
 
 
@@ -138,12 +138,10 @@ def freeze_model(restored: RestoredModel, folder: Path, label: Label) -> SavedSi
             f"the model cannot be saved: {type(error).__name__}: {error}; "
             "give its own layers a get_config and keep Python side effects out of call."
         ) from error
-    found = forbidden_ops((folder / "saved_model.pb").read_bytes())
-    if found:
-        raise ModelError(
-            f"the model contains {', '.join(found)}, which only works beside this process's own "
-            "files or code; use keras.ops or TensorFlow operations instead."
-        )
+    try:
+        check_saved_model(folder, called="the model")
+    except UnsafeModelError as error:
+        raise ModelError(error.message) from error
     return signature
 
 

@@ -1,21 +1,21 @@
 """A registered model version as a function of raw columns.
 
-Order of trust: digests of all files, then a scan of the graph, then TensorFlow. Python code from
-the artifact never runs.
+Order of trust: digests of the files, then a look through them (`safety/`), then TensorFlow. Python
+code from the artifact never runs.
 """
 
 import hashlib
 import os
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from shardline.artifacts.graph_scan import forbidden_ops
-from shardline.artifacts.manifest import ModelManifest
+from shardline.artifacts.manifest import MARKER_NAME, ModelManifest
 from shardline.artifacts.registry import check_exists, resolve
+from shardline.artifacts.safety import check_saved_model
 from shardline.artifacts.signature import SIGNATURE, call_keywords
 from shardline.data.schema import Column
 from shardline.errors import DataError, IntegrityError, NotFoundError
@@ -24,6 +24,9 @@ from shardline.store import Store, dump_marker
 
 KERAS_FILE = "model.keras"
 """For people who train on; predicting never opens it."""
+
+SERVED_FILES = frozenset({("saved_model.pb",), ("fingerprint.pb",), ("variables",), ("assets",)})
+"""First parts of the paths that are fetched to predict."""
 
 Array = np.ndarray[Any, Any]
 
@@ -36,7 +39,7 @@ class Predictor:
         folder: A SavedModel whose files have been verified.
 
     Raises:
-        IntegrityError: The graph holds operations that touch files or run host code.
+        UnsafeModelError: It could do more than answer.
     """
 
     def __init__(self, manifest: ModelManifest, folder: Path) -> None:
@@ -44,6 +47,7 @@ class Predictor:
         self._keywords = call_keywords(column.name for column in manifest.inputs)
         # The signature does not keep its object alive, and variables die with it.
         self._loaded, self._signature = load_signature(folder)
+        self._check_names(folder)
 
     def predict(self, columns: Mapping[str, Array]) -> dict[str, Array]:
         """Answer some rows.
@@ -71,6 +75,19 @@ class Predictor:
             column.name: output_array(answers[column.name], column)
             for column in self.manifest.outputs
         }
+
+    def _check_names(self, folder: Path) -> None:
+        described = (
+            set(self._keywords.values()),
+            {column.name for column in self.manifest.outputs},
+        )
+        taken = set(self._signature.structured_input_signature[1])
+        if described != (taken, set(self._signature.structured_outputs)):
+            raise IntegrityError(
+                f"the model in {folder} takes {sorted(taken)} and answers "
+                f"{sorted(self._signature.structured_outputs)}, which is not what its "
+                f"{MARKER_NAME} says; export it anew."
+            )
 
 
 def load_predictor(store: Store, name: str, version: int, *, cache_dir: Path) -> Predictor:
@@ -100,22 +117,24 @@ def load_predictor(store: Store, name: str, version: int, *, cache_dir: Path) ->
 
 
 def load_signature(folder: Path) -> tuple[Any, Any]:
-    """A SavedModel and its serving signature, after a scan of its graph.
+    """A SavedModel and its serving signature, once it has been looked through.
 
     Raises:
-        IntegrityError: The graph holds operations that touch files or run host code.
+        UnsafeModelError: It could do more than answer.
+        IntegrityError: TensorFlow cannot load it.
     """
     import_tensorflow()
     import tensorflow as tf
 
-    found = forbidden_ops((folder / "saved_model.pb").read_bytes())
-    if found:
+    check_saved_model(folder)
+    try:
+        loaded = tf.saved_model.load(str(folder))
+        return loaded, loaded.signatures[SIGNATURE]
+    except Exception as error:  # TensorFlow raises what it likes on bytes that do not fit together
         raise IntegrityError(
-            f"the model in {folder} contains {', '.join(found)}, which can touch files or run "
-            "code on this host; export it without them."
-        )
-    loaded = tf.saved_model.load(str(folder))
-    return loaded, loaded.signatures[SIGNATURE]
+            f"the model in {folder} cannot be loaded ({type(error).__name__}: {error}); export it "
+            "anew."
+        ) from error
 
 
 def output_array(tensor: Any, column: Column) -> Array:
@@ -145,17 +164,24 @@ def _input_array(columns: Mapping[str, Array], column: Column) -> Array:
 
 
 def _served_files(manifest: ModelManifest) -> dict[str, str]:
-    return {path: sha for path, sha in manifest.files.items() if path != KERAS_FILE}
+    """What TensorFlow reads; whatever else a version holds never leaves the store."""
+    return {
+        path: sha
+        for path, sha in manifest.files.items()
+        if PurePosixPath(path).parts[:1] in SERVED_FILES
+    }
 
 
 def _is_intact(folder: Path, manifest: ModelManifest) -> bool:
-    try:
-        return all(
-            hashlib.sha256((folder / path).read_bytes()).hexdigest() == sha256
-            for path, sha256 in _served_files(manifest).items()
-        )
-    except FileNotFoundError:
-        return False
+    """Whether the folder holds these files, each as it was exported, and no others."""
+    served = _served_files(manifest)
+    present = {
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()
+    }
+    return present == set(served) and all(
+        hashlib.sha256((folder / path).read_bytes()).hexdigest() == sha256
+        for path, sha256 in served.items()
+    )
 
 
 def _fetch(store: Store, manifest: ModelManifest, folder: Path) -> None:

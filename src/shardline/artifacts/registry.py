@@ -204,10 +204,17 @@ def _read_version(store: Store, model: str, version: int) -> ModelManifest | Non
     tombstone = find_tombstone(store, model, version)
     if tombstone is not None and tombstone.state == "deleted":
         return None
+    marker = f"{version_folder(model, version)}/{MARKER_NAME}"
     try:
-        return read_marker(store, f"{version_folder(model, version)}/{MARKER_NAME}", ModelManifest)
+        manifest = read_marker(store, marker, ModelManifest)
     except NotFoundError:
         return None
+    if manifest.folder != version_folder(model, version):  # or its files would be another's
+        raise IntegrityError(
+            f"{store.uri_of(marker)} describes version {manifest.version} of {manifest.name!r}; it "
+            "was copied or edited: export that model again."
+        )
+    return manifest
 
 
 def _numbers(store: Store, model: str) -> set[int]:

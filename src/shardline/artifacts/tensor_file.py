@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from shardline.errors import ModelError
+from shardline.errors import IntegrityError, ModelError
 
 DTYPE_NAMES = {
     "float64": "F64",
@@ -90,14 +90,27 @@ class TensorFile:
 
 
 def read_tensor_file(data: bytes) -> dict[str, Any]:
-    """The arrays of a safetensors file."""
-    from safetensors import deserialize
+    """The arrays of a safetensors file.
+
+    Raises:
+        IntegrityError: Its header describes other bytes than there are, or dtypes that no
+            checkpoint has.
+    """
+    from safetensors import SafetensorError, deserialize
 
     names = {short: name for name, short in DTYPE_NAMES.items()}
-    return {
-        name: np.frombuffer(found["data"], _dtype(names[found["dtype"]])).reshape(found["shape"])
-        for name, found in deserialize(data)
-    }
+    try:
+        # The library holds offsets against shapes and against the length before it copies.
+        return {
+            name: np.frombuffer(found["data"], _dtype(names[found["dtype"]])).reshape(
+                found["shape"]
+            )
+            for name, found in deserialize(data)
+        }
+    except (SafetensorError, KeyError) as error:
+        raise IntegrityError(
+            f"a tensor file is damaged ({error}); continue from another checkpoint."
+        ) from error
 
 
 def item_size(dtype: str) -> int:

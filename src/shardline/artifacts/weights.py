@@ -1,20 +1,21 @@
 """Weights taken over from a `.keras` file by name and shape; no Python of the file runs.
 
 A `.keras` file is a zip with the model's configuration, which may name code, and its weights in
-HDF5. Only the second is opened. It addresses layers by class and position, which shift when a model
-is changed; their names are attributes of the groups and stay (keras 3.15, `saving/saving_lib.py`).
+HDF5. Only the second is opened, once it is known to lie in this very file. It addresses layers by
+class and position, which shift when a model is changed; their names are attributes of the groups
+and stay (keras 3.15, `saving/saving_lib.py`).
 """
 
 import io
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shardline.errors import DataError
+from shardline.artifacts.safety.hdf5 import check_hdf5
+from shardline.artifacts.safety.keras_file import UNREADABLE, WEIGHTS_FILE, open_archive
+from shardline.errors import DataError, UnsafeModelError
 
-WEIGHTS_FILE = "model.weights.h5"
 VARIABLES_GROUP = "vars"
 NOT_WEIGHTS = ("optimizer", "_trainer")
 """Groups of what `compile` and `fit` add to a model."""
@@ -44,19 +45,22 @@ def take_keras_weights(data: bytes, target: Path, *, where: str) -> Taken:
     import h5py
 
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with open_archive(io.BytesIO(data), where) as archive:
             content = archive.read(WEIGHTS_FILE)
+        check_hdf5(io.BytesIO(content), where, file_bytes=len(content))
         with h5py.File(io.BytesIO(content), "r") as source, h5py.File(target, "r+") as own:
-            return _take(dict(_weights_below(source, (), where)), own, where)
-    except (zipfile.BadZipFile, KeyError, OSError) as error:
+            return _take(dict(_weights_below(source, ())), own)
+    except UnsafeModelError as error:
+        raise DataError(error.message) from error
+    except UNREADABLE as error:
         raise DataError(
             f"{where} is no .keras file ({error}); save a model with model.save('NAME.keras')."
         ) from error
 
 
-def _take(source: dict[str, Any], own: Any, where: str) -> Taken:
+def _take(source: dict[str, Any], own: Any) -> Taken:
     taken, missing, other_shape = [], [], []
-    for name, dataset in _weights_below(own, (), where):
+    for name, dataset in _weights_below(own, ()):
         found = source.get(name)
         if found is None:
             missing.append(name)
@@ -68,30 +72,20 @@ def _take(source: dict[str, Any], own: Any, where: str) -> Taken:
     return Taken(tuple(taken), tuple(missing), tuple(other_shape))
 
 
-def _weights_below(group: Any, names: tuple[str, ...], where: str) -> Iterator[tuple[str, Any]]:
+def _weights_below(group: Any, names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     """Arrays by `LAYER/…/NUMBER`, the model's own name left out."""
     import h5py
 
-    own = _child(group, VARIABLES_GROUP, where) if VARIABLES_GROUP in group else None
+    own = group.get(VARIABLES_GROUP)
     if own is not None and group.name != "/":
         layer = own.attrs.get("name")
         names = (*names, str(layer)) if layer else names
     for key in group:
         if group.name == "/" and key in NOT_WEIGHTS:
             continue
-        child = _child(group, key, where)
+        child = group[key]
         if key == VARIABLES_GROUP:
             for number in child:
-                yield "/".join((*names, number)), _child(child, number, where)
+                yield "/".join((*names, number)), child[number]
         elif isinstance(child, h5py.Group):
-            yield from _weights_below(child, names, where)
-
-
-def _child(group: Any, key: str, where: str) -> Any:
-    """A group or array of this very file: a link may lead to any file this process can read."""
-    import h5py
-
-    child = group[key] if isinstance(group.get(key, getlink=True), h5py.HardLink) else None
-    if child is None or (isinstance(child, h5py.Dataset) and (child.external or child.is_virtual)):
-        raise DataError(f"{where} refers to other files ({key}); save the model anew.")
-    return child
+            yield from _weights_below(child, names)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from shardline.cli import line_verbs, registry_verbs, store_verbs
+from shardline.cli import check_verb, line_verbs, registry_verbs, store_verbs
 from shardline.errors import ShardlineError
 from shardline.report import one_line, write_json
 
@@ -25,7 +25,12 @@ def commands() -> None:
     """
 
 
-for verb in (*line_verbs.COMMANDS, *store_verbs.COMMANDS, *registry_verbs.COMMANDS):
+for verb in (
+    *line_verbs.COMMANDS,
+    *store_verbs.COMMANDS,
+    *registry_verbs.COMMANDS,
+    *check_verb.COMMANDS,
+):
     commands.add_command(verb)
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from shardline.artifacts.card import CardFacts, DataFacts, model_card
 from shardline.artifacts.card_text import code
-from shardline.artifacts.keras_file import LAMBDA, OwnObject
 from shardline.artifacts.manifest import Lineage, ModelManifest, Seen, Slice
+from shardline.artifacts.own_objects import LAMBDA, OwnObject
 from shardline.data.padding import Padding
 from shardline.data.schema import Column, Label
 from shardline.data.treatment import Treatment
