@@ -2,8 +2,8 @@
 
 The verbs of the line as functions: `load_spec`, then `prepare`, `train`, `evaluate`, `export`,
 `promote`, `rollback`, `score`, `serve`, `run`; `session` lets several share one Ray; `batches`
-gives the rows of a dataset to a notebook; `check_model` looks through a model from elsewhere without
-loading it.
+gives the rows of a dataset to a notebook; `check_model` looks through a model from elsewhere and
+loads nothing.
 """
 
 import importlib
