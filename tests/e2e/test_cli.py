@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import time
 
 import jsonschema
 import pytest
@@ -10,6 +11,7 @@ from tests.e2e.commands import EXAMPLES, run_process
 from tests.lines import classifier_line
 
 from shardline import line
+from shardline.garbage.collect import collect_garbage
 
 EXAMPLE_SPECS = sorted(EXAMPLES.glob("*/*.yaml"))
 
@@ -195,6 +197,12 @@ def test_listings_show_what_a_finished_line_left(shardline, toy_line):
         done = shardline(kind, *store)
         assert (done.code, done.err) == (0, "")
         assert all(str(value) in done.out for value in row.values())
+
+
+def test_gc_finds_nothing_in_what_a_finished_line_left(toy_line):
+    in_a_week = time.time() + 7 * 86400
+    found = collect_garbage(str(toy_line.parent / "store"), clock=lambda: in_a_week)
+    assert found.items == []
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from shardline.data.pieces import INDEX
@@ -52,8 +52,8 @@ def read_references(store: Store, keys: Iterable[str]) -> list[str]:
     return [text for key in keys if _refers(key) for text in _text(store, key)]
 
 
-def read_pieces(store: Store, keys: Iterable[str]) -> list[str]:
-    """Keys of the pieces that the indexes among these keys list; all pieces, if one is torn."""
+def read_pieces(store: Store, keys: Collection[str]) -> list[str]:
+    """Keys of the pieces that the indexes among these keys list; all beside one that is torn."""
     known = []
     for key in keys:
         folder, _, name = key.rpartition("/")
@@ -63,10 +63,10 @@ def read_pieces(store: Store, keys: Iterable[str]) -> list[str]:
             try:
                 pieces = [str(piece) for piece in json.loads(text)["pieces"]]
             except (ValueError, KeyError, TypeError):
-                pieces = []  # a torn index lists nothing, and the next prepare reads all again
+                known += [each for each in keys if each.startswith(f"{folder}/")]
+                continue
             known += [f"{folder}/{piece}" for piece in pieces]
             known += [f"{folder}/{piece.removesuffix('.arrow')}.json" for piece in pieces]
-        known.append(key)
     return known
 
 

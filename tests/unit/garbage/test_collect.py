@@ -173,6 +173,16 @@ def test_gc_puts_a_dataset_back_that_is_made_current_at_that_moment(folder_store
     assert load_dataset(store, "tiny").version == OLD_VERSION
 
 
+def test_gc_leaves_all_pieces_beside_an_index_that_is_torn(folder_store):
+    store = folder_store
+    store.write(f"pieces/tiny/{GONE}.arrow", b"rows")
+    store.write("pieces/tiny/index.json", b'{"pieces": [')
+    assert collect_garbage(store.uri, clock=in_days(2)).items == []
+    store.write("pieces/tiny/index.json", b'{"pieces": []}')
+    (item,) = collect_garbage(store.uri, clock=in_days(2)).items
+    assert (item["kind"], item["objects"]) == ("pieces", 1)
+
+
 def test_gc_of_a_broken_off_removal_takes_the_rest(folder_store):
     store = folder_store
     for step in (3, 5):

@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 from tests.lines import classifier_line
 
-from shardline.artifacts.checkpoint import CheckpointManifest, Cursor, write_checkpoint
+from shardline.artifacts.checkpoint import (
+    CheckpointManifest,
+    Cursor,
+    list_checkpoints,
+    write_checkpoint,
+)
+from shardline.artifacts.checkpoint_removal import delete_checkpoints
 from shardline.errors import DataError, NotFoundError
 from shardline.store import Store
-from shardline.training.warm_start import find_warm_start
+from shardline.training.warm_start import find_warm_start, held
 
 
 @pytest.fixture
@@ -38,6 +44,21 @@ def test_run_gives_the_step_asked_for_or_its_last(found, tmp_path):
     write_steps(tmp_path, "base", 1, 2)
     assert found("runs:/base").described == "step 2 of run 'base'"
     assert found("runs:/base@1").checkpoint.step == 1
+
+
+def test_checkpoint_of_another_run_is_held_until_the_workers_have_read_it(found, tmp_path):
+    write_steps(tmp_path, "base", 1, 2)
+    warm = found("runs:/base@1")
+    store = warm.store
+    with held(warm):
+        delete_checkpoints(store, list_checkpoints(store, "base"))
+        assert [c.step for c in list_checkpoints(store, "base")] == [1]
+    delete_checkpoints(store, list_checkpoints(store, "base"))
+    gone = pytest.raises(NotFoundError, match=r"base/.*1 was removed before it could be read; run")
+    with gone, held(warm):
+        pytest.fail("it is gone")
+    with held(None):
+        pass
 
 
 def test_file_is_looked_up_beside_the_spec(found, tmp_path):
