@@ -120,3 +120,42 @@ def test_delete_verb_says_who_and_why_and_refuses(store, shardline, monkeypatch)
         assert (code, "names no model version; write models/NAME/VERSION" in err) == (2, True)
     code, _, err = shardline("delete", "tiny")
     assert (code, "'tiny' names no artifact; write models/NAME, models/NAME/V" in err) == (2, True)
+
+
+SPEC = """
+name: tiny
+store: store
+data: {source: {format: csv, path: raw.csv}, label: {name: y}}
+model: {builder: "model:build"}
+export: {alias: live, gate: {accuracy: {min: 0.5, max_regression: 0.1}}}
+"""
+
+
+def test_promote_and_rollback_verbs_leave_who_and_why(store, tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("SHARDLINE_USER", "ann")
+    spec = tmp_path / "tiny.yaml"
+    spec.write_text(SPEC)
+    for number, accuracy in ((1, 0.9), (2, 0.85), (3, 0.7)):
+        publish_versions(store, number, metrics={"accuracy": accuracy})
+
+    def said(*arguments):
+        code = main([*arguments[:1], str(spec), *arguments[1:], "--json"])
+        return code, json.loads(capfd.readouterr().out)
+
+    def pointing(version):
+        return 0, {"model": "tiny", "alias": "live", "version": version}
+
+    assert said("promote", "--version", "1") == pointing(1)
+    assert said("promote", "--version", "2", "--why", "half the size") == pointing(2)
+    code, refusal = said("promote")
+    assert (code, refusal["kind"]) == (1, "GateError")
+    assert "accuracy is 0.7, version 2 has 0.85 on the same rows; at most 0.1" in refusal["error"]
+    assert said("rollback", "--why", "wrong about cats") == pointing(1)
+    assert said("rollback", "--to", "2") == pointing(2)
+    moves = [(row["who"], row["from"], row["to"], row["why"]) for row in history(store.uri, "tiny")]
+    assert moves == [
+        ("ann", None, 1, "promoted"),
+        ("ann", 1, 2, "half the size"),
+        ("ann", 2, 1, "wrong about cats"),
+        ("ann", 1, 2, "rolled back"),
+    ]

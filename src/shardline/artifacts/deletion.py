@@ -24,7 +24,8 @@ def delete_version(
     before = find_tombstone(store, model, version)
     if before is None or before.state == "pending":
         manifest = resolve(store, model, version=version)
-        _check_unused(model, version, _pointing(store, model, version))
+        if before is None:  # what a broken-off attempt left is withdrawn below, if need be
+            _check_unused(model, version, _pointing(store, model, version))
         before = _decided(store, _request(manifest, why, author))
     _remove_files(store, model, version)
     return before

@@ -17,7 +17,7 @@ from shardline.artifacts.author import Author
 from shardline.artifacts.deletion import delete_version
 from shardline.artifacts.registry import list_versions, resolve, versions
 from shardline.artifacts.rollback import roll_back
-from shardline.artifacts.tombstones import Tombstone
+from shardline.artifacts.tombstones import Tombstone, find_tombstone
 from shardline.errors import ConflictError, InUseError, NotFoundError
 from shardline.store import Store
 from shardline.store import store as store_module
@@ -171,6 +171,7 @@ def test_death_of_either_at_any_point_leaves_no_alias_to_nothing(three_versions,
                 delete_3(store)  # whoever comes next can finish
             except InUseError:
                 assert read_alias(store, "tiny", "live").version == 3, done.steps
+                assert find_tombstone(store, "tiny", 3) is None, done.steps
             else:
                 assert 3 not in versions(store, "tiny"), done.steps
             check_consistent(store, done)
