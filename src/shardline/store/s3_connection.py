@@ -50,9 +50,8 @@ def endpoint() -> str:
 
 def settings_digest() -> str:
     """Changes whenever the AWS_* variables do; says nothing of their values."""
-    given = sorted(
-        item for item in os.environ.items() if item[0].startswith("AWS_") and item[0] != _OWN
-    )
+    names = sorted(name for name in os.environ if name.startswith("AWS_") and name != _OWN)
+    given = [(name, os.environ.get(name)) for name in names]
     return hashlib.sha256(repr(given).encode()).hexdigest()
 
 
@@ -70,13 +69,13 @@ def arrow_filesystem() -> Any:
     )
 
 
-class _Keys(tuple[str, str, str | None]):
-    """Credentials that tell nobody."""
+class _Keys(tuple[str | None, ...]):
+    """Access key, secret key and token, or None; a traceback that prints variables has dots."""
 
     __slots__ = ()
 
-    def __new__(cls, access_key: str, secret_key: str, token: str | None) -> "_Keys":
-        return super().__new__(cls, (access_key, secret_key, token))
+    def __new__(cls, *keys: str | None) -> "_Keys":
+        return super().__new__(cls, keys[:3])
 
     def __repr__(self) -> str:
         return "_Keys(...)"
@@ -134,11 +133,10 @@ def _arrow_filesystem_for(settings: str, keys: _Keys) -> Any:  # noqa: ARG001  #
             "scheme": address.scheme,
             "force_virtual_addressing": style == "virtual",
         }
-    access_key, secret_key, token = keys
     return S3FileSystem(
-        access_key=access_key,
-        secret_key=secret_key,
-        session_token=token,
+        access_key=keys[0],
+        secret_key=keys[1],
+        session_token=keys[2],
         region="us-east-1" if meta.region_name == "aws-global" else meta.region_name,
         connect_timeout=CONNECT_TIMEOUT_S,
         request_timeout=READ_TIMEOUT_S,

@@ -138,7 +138,8 @@ class Store:
 
     def exists(self, key: str) -> bool:
         """Whether an object has exactly this key."""
-        return any(found == key for found, _, _ in self._bytes.scan(key))
+        first = next(iter(self._bytes.scan(key)), None)  # no key that starts with it comes earlier
+        return first is not None and first[0] == key
 
     def scan(self, prefix: str) -> Iterator[Entry]:
         """Objects whose key starts with `prefix`, in key order."""

@@ -1,12 +1,15 @@
 """Where requests go and as whom, by the AWS conventions: for boto3 and Arrow alike."""
 
 import datetime
+import json
 import os
 import pickle
+import threading
 import traceback
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import botocore.utils
 import pytest
-from botocore.credentials import RefreshableCredentials
 
 from shardline.errors import StoreError
 from shardline.store import Store, open_store, s3_connection
@@ -104,34 +107,71 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(bare, monkeypatc
         assert "seeded-secret" not in said
 
 
-def test_credentials_that_end_are_renewed_for_arrow_too(bare, s3_endpoint, monkeypatch):
-    """As those of a role; what is open when they end stays open."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+@pytest.fixture
+def instance_role(monkeypatch):
+    """The metadata service of a cloud machine, whose keys are about to end; gives those issued."""
     issued = []
 
-    def issue():
-        now = datetime.datetime.now(datetime.UTC)
-        issued.append(f"KEY{len(issued)}")
-        # So near its end that botocore asks for another one each time.
-        ends = (now + datetime.timedelta(minutes=1)).isoformat()
-        return {
-            "access_key": issued[-1], "secret_key": "role-secret", "token": "t", "expiry_time": ends
-        }  # fmt: skip
+    class Metadata(BaseHTTPRequestHandler):
+        def do_PUT(self):
+            self.answer(b"a-token")
 
-    session = s3_connection._session_for(s3_connection.settings_digest())
-    role = RefreshableCredentials.create_from_metadata(issue(), issue, "test-role")
-    monkeypatch.setattr(session, "get_credentials", lambda: role)
-    monkeypatch.setattr(session._session, "_credentials", role)
+        def do_GET(self):
+            if self.path.endswith("/security-credentials/"):
+                self.answer(b"the-role")
+                return
+            # Within the 15 minutes before its end a client asks for the next each time.
+            ends = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=14)
+            issued.append(f"ROLE{len(issued)}")
+            keys = {"Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": issued[-1],
+                    "SecretAccessKey": "role-secret", "Token": f"token of {issued[-1]}",
+                    "LastUpdated": "2026-01-01T00:00:00Z",
+                    "Expiration": ends.strftime("%Y-%m-%dT%H:%M:%SZ")}  # fmt: skip
+            self.answer(json.dumps(keys).encode())
+
+        def answer(self, body):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Metadata)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+    monkeypatch.setenv(
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT", f"http://127.0.0.1:{server.server_port}/"
+    )
+    yield issued
+    server.shutdown()
+    server.server_close()
+
+
+def test_credentials_of_a_role_are_renewed_for_boto3_and_arrow(
+    bare, s3_endpoint, monkeypatch, instance_role
+):
+    # botocore stretches what ends within 15 minutes and a random number of seconds.
+    monkeypatch.setattr(botocore.utils.random, "randint", lambda *_: -600)
+    (bare / "credentials").unlink()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
     s3_connection.client().create_bucket(Bucket="roles")
     store = Store("s3://roles/root")
     store.write("k", b"content")
     filesystem, root = store.filesystem()
-    used = []
+    made, used = s3_connection._arrow_filesystem_for, []
+
+    def noting(settings, keys):
+        used.append(tuple(keys))
+        return made(settings, keys)
+
+    monkeypatch.setattr(s3_connection, "_arrow_filesystem_for", noting)
     for _ in range(3):
         with filesystem.open_input_file(f"{root}/k") as file:
             assert file.read() == b"content"
-        used.append(issued[-1])
-    assert len(set(used)) == 3
+        assert store.read("k") == b"content"
+    assert len(set(used)) == 3, "each time keys that had just been issued"
+    assert used[-1] == (key := used[-1][0], "role-secret", f"token of {key}")
+    assert key in instance_role
     assert b"role-secret" not in pickle.dumps(filesystem)
-    assert "role-secret" not in repr(s3_connection._Keys("a", "role-secret", None))
