@@ -35,10 +35,10 @@ def by_tensorflow(folder, row):
 
 def by_keras(folder, row):
     model = keras.models.load_model(folder / "model.keras")
-    tensors = list(row.values())
+    given = next(iter(row.values()))
     if isinstance(getattr(model, "input", None), dict):
-        tensors = dict(zip(sorted(model.input), tensors, strict=True))
-    answers = model(tensors if len(row) > 1 else tensors[0])
+        given = dict(zip([tensor.name for tensor in model.inputs], row.values(), strict=True))
+    answers = model(given, training=False)
     return answers if isinstance(answers, dict) else {"only": answers}
 
 
