@@ -24,7 +24,9 @@ import yaml  # noqa: E402
 
 
 def listed(answers):
-    return {name: np.asarray(value).ravel().astype(str).tolist() for name, value in answers.items()}
+    """Values as texts; rows may be tensors, arrays or, in MLflow's tables, lists."""
+    rows = {name: [np.ravel(row) for row in values] for name, values in answers.items()}
+    return {name: np.concatenate(arrays).astype(str).tolist() for name, arrays in rows.items()}
 
 
 def by_tensorflow(folder, row):
