@@ -25,8 +25,12 @@ import yaml  # noqa: E402
 
 def listed(answers):
     """Values as texts; rows may be tensors, arrays or, in MLflow's tables, lists."""
-    rows = {name: [np.ravel(row) for row in values] for name, values in answers.items()}
-    return {name: np.concatenate(arrays).astype(str).tolist() for name, arrays in rows.items()}
+    return {name: texts([np.ravel(row) for row in values]) for name, values in answers.items()}
+
+
+def texts(rows):
+    array = np.concatenate(rows)
+    return (array.astype(np.float32) if array.dtype.kind == "f" else array).astype(str).tolist()
 
 
 def by_tensorflow(folder, row):
