@@ -24,7 +24,13 @@ import yaml  # noqa: E402
 
 
 def listed(answers):
-    return {name: np.asarray(value).ravel().astype(str).tolist() for name, value in answers.items()}
+    """Values as texts; rows may be tensors, arrays or, in MLflow's tables, lists."""
+    return {name: texts([np.ravel(row) for row in values]) for name, values in answers.items()}
+
+
+def texts(rows):
+    array = np.concatenate(rows)
+    return (array.astype(np.float32) if array.dtype.kind == "f" else array).astype(str).tolist()
 
 
 def by_tensorflow(folder, row):
@@ -35,10 +41,10 @@ def by_tensorflow(folder, row):
 
 def by_keras(folder, row):
     model = keras.models.load_model(folder / "model.keras")
-    tensors = list(row.values())
+    given = next(iter(row.values()))
     if isinstance(getattr(model, "input", None), dict):
-        tensors = dict(zip(sorted(model.input), tensors, strict=True))
-    answers = model(tensors if len(row) > 1 else tensors[0])
+        given = dict(zip([tensor.name for tensor in model.inputs], row.values(), strict=True))
+    answers = model(given, training=False)
     return answers if isinstance(answers, dict) else {"only": answers}
 
 

@@ -51,7 +51,10 @@ def deviation(file, columns, answers):
     model = keras.models.load_model(file)
     if not isinstance(getattr(model, "input", None), dict):
         (columns,) = columns.values()
-    found = [plain(tf.cast(tensor, "float64")) for tensor in keras.tree.flatten(model(columns))]
+    found = [
+        plain(tf.cast(tensor, "float64"))
+        for tensor in keras.tree.flatten(model(columns, training=False))
+    ]
     numbers = [array.astype(np.float64) for array in answers.values() if array.dtype.kind != "U"]
     return max(min(error_of(f, n) for n in numbers) for f in found)
 

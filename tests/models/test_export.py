@@ -197,7 +197,7 @@ def test_export_of_inputs_and_outputs_of_every_kind_in_low_precision(store, tmp_
         "kind": ("float32", (3,)), "best": ("int32", ()), "sure": ("bool", ()),
     }  # fmt: skip
     assert (manifest.evaluated_split, manifest.evaluated_rows) == ("test", ROWS)
-    assert list(manifest.metrics) == ["loss", "kind_loss"]
+    assert list(manifest.metrics) == ["loss"]
     assert {each.column for each in manifest.slices} == {None, "kind", "city"}
     assert manifest.slices[0].rows == ROWS
     assert manifest.seen["city"] == Seen(texts=3)
