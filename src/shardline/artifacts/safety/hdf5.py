@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from typing import IO, Any
 
+from shardline.artifacts.safety.hdf5_heaps import damaged_heap
 from shardline.artifacts.safety.limits import (
     MAX_ATTRIBUTE_BYTES,
     MAX_HDF5_DEPTH,
@@ -18,6 +19,12 @@ from shardline.artifacts.safety.limits import (
 from shardline.artifacts.safety.refusal import quoted, refuse
 
 RESAVE = "save the model anew"
+CONFIG_ATTRIBUTES = ("model_config", "training_config")
+
+UNREADABLE = (
+    OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError,
+)  # fmt: skip
+"""What h5py raises on damaged bytes."""
 
 # Deflate, shuffle, Fletcher's checksum and h5py's own LZF; any other would be looked for on disk.
 FILTERS = frozenset({1, 2, 3, 32000})
@@ -26,7 +33,7 @@ FILTERS = frozenset({1, 2, 3, 32000})
 ARRAY_KINDS = "biufcV"
 
 
-def check_hdf5(content: IO[bytes], model: str, *, file_bytes: int) -> dict[str, str]:
+def check_hdf5(content: IO[bytes], model: str, *, file_bytes: int) -> dict[str, str | bytes]:
     """Refuse an HDF5 file that leads out of itself, or unfolds to more than it holds.
 
     Args:
@@ -35,23 +42,22 @@ def check_hdf5(content: IO[bytes], model: str, *, file_bytes: int) -> dict[str, 
         file_bytes: Its size.
 
     Returns:
-        Text attributes of the root, where Keras 2 kept a model's config.
+        The config of a model that Keras 2 wrote, in JSON, by the name of its attribute.
 
     Raises:
         UnsafeModelError: It does, or it is no HDF5 file.
     """
     import h5py
 
+    damage = damaged_heap(content)
+    if damage:
+        refuse(model, f"holds no HDF5 that can be read ({damage})", RESAVE)
     try:
         with h5py.File(content, "r") as file:
             _Walk(file, model, file_bytes).check()
-            return {
-                key: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-                for key, value in file.attrs.items()
-                if isinstance(value, str | bytes)
-            }
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        # All that h5py raises on damaged bytes.
+            found = {name: file.attrs[name] for name in CONFIG_ATTRIBUTES if name in file.attrs}
+            return {name: value for name, value in found.items() if isinstance(value, str | bytes)}
+    except UNREADABLE as error:
         refuse(model, f"holds no HDF5 that can be read ({error})", RESAVE)
 
 
