@@ -20,6 +20,7 @@ from shardline.artifacts.safety.refusal import quoted, refuse
 
 RESAVE = "save the model anew"
 CONFIG_ATTRIBUTES = ("model_config", "training_config")
+"""Of the root, where Keras 2 kept a model's config."""
 
 UNREADABLE = (
     OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError,
@@ -33,20 +34,8 @@ FILTERS = frozenset({1, 2, 3, 32000})
 ARRAY_KINDS = "biufcV"
 
 
-def check_hdf5(content: IO[bytes], model: str, *, file_bytes: int) -> dict[str, str | bytes]:
-    """Refuse an HDF5 file that leads out of itself, or unfolds to more than it holds.
-
-    Args:
-        content: The file, seekable.
-        model: What to call it.
-        file_bytes: Its size.
-
-    Returns:
-        The config of a model that Keras 2 wrote, in JSON, by the name of its attribute.
-
-    Raises:
-        UnsafeModelError: It does, or it is no HDF5 file.
-    """
+def look_through(content: IO[bytes], model: str, *, file_bytes: int) -> list[str]:
+    """What `hdf5_process.check_hdf5` does, in this process."""
     import h5py
 
     damage = damaged_heap(content)
@@ -55,8 +44,11 @@ def check_hdf5(content: IO[bytes], model: str, *, file_bytes: int) -> dict[str, 
     try:
         with h5py.File(content, "r") as file:
             _Walk(file, model, file_bytes).check()
-            found = {name: file.attrs[name] for name in CONFIG_ATTRIBUTES if name in file.attrs}
-            return {name: value for name, value in found.items() if isinstance(value, str | bytes)}
+            found = [file.attrs[name] for name in CONFIG_ATTRIBUTES if name in file.attrs]
+            return [
+                config.decode("utf-8", "replace") if isinstance(config, bytes) else str(config)
+                for config in found
+            ]
     except UNREADABLE as error:
         refuse(model, f"holds no HDF5 that can be read ({error})", RESAVE)
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from shutil import copyfileobj
 from typing import IO
 
-from shardline.artifacts.safety.hdf5 import check_hdf5
+from shardline.artifacts.safety.hdf5_process import check_hdf5
 from shardline.artifacts.safety.keras_config import check_config
 from shardline.artifacts.safety.limits import (
     MAX_ARCHIVE_BYTES,
@@ -51,7 +51,7 @@ def check_keras_file(file: Path) -> None:
     if file.suffix in HDF5_SUFFIXES:
         with file.open("rb") as content:
             configs = check_hdf5(content, model, file_bytes=size)
-        for config in configs.values():
+        for config in configs:
             check_config(config, model, file_bytes=size)
         return
     try:
