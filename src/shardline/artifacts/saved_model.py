@@ -65,8 +65,8 @@ def write_saved_model(
     )
     holder = tf.Module()
     holder.model = model  # keeps variables and lookup tables
-    # Seeds of layers that change images hang on no attribute that TensorFlow follows (keras 3.15).
-    holder.state = list(model.variables)
+    # No attribute that TensorFlow knows leads to the seeds of augmenting layers (keras 3.15).
+    holder.state = [variable.value for variable in model.variables]
     tf.saved_model.save(holder, str(folder), signatures={SIGNATURE: function})
     _name_inputs(folder / "saved_model.pb", keywords)
     return SavedSignature(inputs=tuple(inputs), outputs=outputs)
