@@ -233,6 +233,25 @@ def encrypted(folder, canary):
     return path
 
 
+def endless_heap(folder, canary):
+    """A text as long as to make HDF5 take zeros for the next one, of no length: it never ends."""
+    path = legacy_config(lambda canary: functional())(folder, canary)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"GCOL") + 16 + 8  # of the first object's size
+    size = int.from_bytes(data[place : place + 8], "little")
+    data[place : place + 8] = (size + 64).to_bytes(8, "little")
+    path.write_bytes(data)
+    return path
+
+
+def narrow_addresses(folder, canary):
+    path = legacy_config(lambda canary: functional())(folder, canary)
+    data = bytearray(path.read_bytes())
+    data[13] = 4
+    path.write_bytes(data)
+    return path
+
+
 def with_pickled_arrays(folder, canary):
     """Weights as .npz whose arrays are pickles."""
     content = io.BytesIO()
@@ -593,6 +612,8 @@ HDF5 = {
     "contiguous shape bomb": Hostile(of_weights(contiguous_bomb), "which declares"),
     "deflated bomb": Hostile(of_weights(deflated_bomb), "which declares 75,497,472 bytes"),
     "filter from a plugin": Hostile(of_weights(plugin), "which needs the filters [32999]"),
+    "endless heap": Hostile(endless_heap, "does not add up"),
+    "narrow addresses": Hostile(narrow_addresses, "its addresses are of another width"),
     "circle": Hostile(of_weights(circle), "which appears twice"),
     "depth": Hostile(of_weights(deep), "which lies too deep"),
     "texts": Hostile(of_weights(texts), "which is no number"),

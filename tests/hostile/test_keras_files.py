@@ -20,7 +20,7 @@ from shardline.artifacts.safety import check_keras_file
 from shardline.errors import DataError, NotFoundError, UnsafeModelError
 
 MAX_GROWTH_BYTES = 64 << 20
-DAMAGED_FILES = 100
+DAMAGED_FILES = 8
 LEGACY = Hostile(legacy_config(lambda canary: functional()), "")
 
 

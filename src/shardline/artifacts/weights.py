@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shardline.artifacts.safety.hdf5 import check_hdf5
+from shardline.artifacts.safety.hdf5_process import check_hdf5
 from shardline.artifacts.safety.keras_file import UNREADABLE, WEIGHTS_FILE, open_archive
 from shardline.errors import DataError, UnsafeModelError
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from typing import IO, Any
 
+from shardline.artifacts.safety.hdf5_heaps import damaged_heap
 from shardline.artifacts.safety.limits import (
     MAX_ATTRIBUTE_BYTES,
     MAX_HDF5_DEPTH,
@@ -18,6 +19,13 @@ from shardline.artifacts.safety.limits import (
 from shardline.artifacts.safety.refusal import quoted, refuse
 
 RESAVE = "save the model anew"
+CONFIG_ATTRIBUTES = ("model_config", "training_config")
+"""Of the root, where Keras 2 kept a model's config."""
+
+UNREADABLE = (
+    OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError,
+)  # fmt: skip
+"""What h5py raises on damaged bytes."""
 
 # Deflate, shuffle, Fletcher's checksum and h5py's own LZF; any other would be looked for on disk.
 FILTERS = frozenset({1, 2, 3, 32000})
@@ -26,32 +34,22 @@ FILTERS = frozenset({1, 2, 3, 32000})
 ARRAY_KINDS = "biufcV"
 
 
-def check_hdf5(content: IO[bytes], model: str, *, file_bytes: int) -> dict[str, str]:
-    """Refuse an HDF5 file that leads out of itself, or unfolds to more than it holds.
-
-    Args:
-        content: The file, seekable.
-        model: What to call it.
-        file_bytes: Its size.
-
-    Returns:
-        Text attributes of the root, where Keras 2 kept a model's config.
-
-    Raises:
-        UnsafeModelError: It does, or it is no HDF5 file.
-    """
+def look_through(content: IO[bytes], model: str, *, file_bytes: int) -> list[str]:
+    """What `hdf5_process.check_hdf5` does, in this process."""
     import h5py
 
+    damage = damaged_heap(content)
+    if damage:
+        refuse(model, f"holds no HDF5 that can be read ({damage})", RESAVE)
     try:
         with h5py.File(content, "r") as file:
             _Walk(file, model, file_bytes).check()
-            return {
-                key: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-                for key, value in file.attrs.items()
-                if isinstance(value, str | bytes)
-            }
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        # All that h5py raises on damaged bytes.
+            found = [file.attrs[name] for name in CONFIG_ATTRIBUTES if name in file.attrs]
+            return [
+                config.decode("utf-8", "replace") if isinstance(config, bytes) else str(config)
+                for config in found
+            ]
+    except UNREADABLE as error:
         refuse(model, f"holds no HDF5 that can be read ({error})", RESAVE)
 
 

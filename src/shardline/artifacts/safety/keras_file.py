@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from shutil import copyfileobj
 from typing import IO
 
-from shardline.artifacts.safety.hdf5 import check_hdf5
+from shardline.artifacts.safety.hdf5_process import check_hdf5
 from shardline.artifacts.safety.keras_config import check_config
 from shardline.artifacts.safety.limits import (
     MAX_ARCHIVE_BYTES,
@@ -26,8 +26,6 @@ MEMBERS = frozenset({"metadata.json", CONFIG_FILE, WEIGHTS_FILE})
 ASSETS_FOLDER = "assets"
 PACKINGS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 HDF5_SUFFIXES = frozenset({".h5", ".hdf5"})
-# Root attributes of a whole model in HDF5.
-CONFIG_ATTRIBUTES = ("model_config", "training_config")
 
 RESAVE = "save the model anew with model.save('NAME.keras')"
 UNREADABLE = (
@@ -52,10 +50,9 @@ def check_keras_file(file: Path) -> None:
     size = file.stat().st_size
     if file.suffix in HDF5_SUFFIXES:
         with file.open("rb") as content:
-            attributes = check_hdf5(content, model, file_bytes=size)
-        for name in CONFIG_ATTRIBUTES:
-            if name in attributes:
-                check_config(attributes[name], model, file_bytes=size)
+            configs = check_hdf5(content, model, file_bytes=size)
+        for config in configs:
+            check_config(config, model, file_bytes=size)
         return
     try:
         with file.open("rb") as content, open_archive(content, model) as archive:

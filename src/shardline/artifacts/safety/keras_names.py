@@ -43,6 +43,13 @@ RUNS_CODE = frozenset({
     "InstanceProperty",
 })  # fmt: skip
 
+# Of Keras's own applications.
+OTHER_LAYERS = frozenset({
+    ("keras.src.applications.convnext", "LayerScale"),
+    ("keras.src.applications.convnext", "StochasticDepth"),
+    ("keras.src.applications.inception_resnet_v2", "CustomScaleLayer"),
+})  # fmt: skip
+
 # What a config spells values with.
 VALUES = frozenset({
     "__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__",
@@ -71,6 +78,8 @@ def is_allowed_class(module: str | None, name: str) -> bool:
         return True
     if module == "keras":
         return name in ROOT_CLASSES
+    if (module, name) in OTHER_LAYERS:
+        return True
     path = _public_path(module)
     if path.partition(".")[0] == "layers":
         return name in LAYERS
