@@ -38,7 +38,7 @@ def test_proof_of_one_server_is_none_of_another(any_s3, rclone, leading_to):
 PROBES = """
 import sys
 from shardline.store import Store
-for _ in range(5):
+for _ in range(3):
     from shardline.store import probe
     probe._proven.clear()
     Store(sys.argv[1]).probe()
