@@ -18,10 +18,10 @@ FEATURES = (
 )
 
 
-def cast(features=FEATURES, **columns):
+def cast(features=FEATURES, *, carried=("id",), **columns):
     count = len(next(iter(columns.values())))
     raw = with_origin(columns, "a.csv", np.arange(1, count + 1))
-    return cast_raw_rows(raw, RowLayout(features=features, carried=("id",)))
+    return cast_raw_rows(raw, RowLayout(features=features, carried=carried))
 
 
 def test_raw_rows_are_treated_as_training_rows_were():
@@ -44,6 +44,8 @@ def test_raw_rows_are_treated_as_training_rows_were():
 def test_raw_rows_of_a_model_that_takes_the_indicator_alone():
     found = cast(FEATURES[1:2], age=pa.array([1.0, float("nan"), None]), id=list("abc"))
     assert found.table["no_age"].to_pylist() == [0.0, 1.0, 1.0]
+    alone = cast(FEATURES[1:2], carried=(), age=["1", "?", None])
+    assert alone.table.to_pydict() == {"no_age": [0.0, 1.0, 1.0]}
     assert raw_names(FEATURES[1:2]) == ["age"]
 
 

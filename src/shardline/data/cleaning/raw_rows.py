@@ -80,5 +80,9 @@ def _with_indicators(table: pa.Table, tidied: pa.Table, layout: RowLayout) -> pa
         absent = column.indicates not in known.column_names
         values = pa.nulls(tidied.num_rows) if absent else known[column.indicates]
         field = pa.field(column.name, column.arrow_type, nullable=False)
-        table = table.append_column(field, pc.is_null(values).cast(column.arrow_type))
+        indicator = pc.is_null(values).cast(column.arrow_type)
+        if table.num_columns:
+            table = table.append_column(field, indicator)
+        else:  # which has no rows either: the model takes indicators alone
+            table = pa.table([indicator], schema=pa.schema([field]))
     return table
