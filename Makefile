@@ -42,7 +42,7 @@ test: setup  ## All tests, the fast ones first
 	@$(BIN)/python -m compileall -q src tests
 	$(BIN)/pytest -q -n auto --dist loadfile tests/unit
 	$(BIN)/pytest -q -n auto --dist loadfile tests/data
-	$(BIN)/pytest -q -n auto --dist loadfile tests/models tests/hostile
+	$(BIN)/pytest -q -n auto --dist loadfile tests/models tests/hostile tests/cuts
 	$(BIN)/pytest -q tests/cluster tests/faults tests/e2e
 
 test-unit: setup  ## The tests that need neither Ray nor TensorFlow
@@ -60,7 +60,7 @@ $(CEPH)/unpacked: tests/fetch_ceph.sh
 	@touch $@
 
 test-kills: setup  ## 200 random SIGKILLs of processes that commit checkpoints, in a folder and on S3
-	S3_KILLS=200 $(BIN)/pytest -q tests/faults/test_kills.py
+	S3_KILLS=200 $(BIN)/pytest -q tests/cuts/test_kills.py
 
 cluster-up: setup  ## A local Ray cluster of NODES=2 nodes, for trying things out
 	@$(BIN)/python cluster/local.py up --nodes $(NODES)
