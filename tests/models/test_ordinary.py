@@ -22,7 +22,9 @@ from shardline.artifacts.export import freeze_model
 from shardline.artifacts.golden import golden_rows, read_trial_rows
 from shardline.artifacts.own_objects import LAMBDA, own_objects
 from shardline.artifacts.parity import compare, read_arrays, write_arrays
+from shardline.artifacts.safety import check_keras_file
 from shardline.artifacts.signature import call_keywords
+from shardline.errors import UnsafeModelError
 from shardline.model.builder import build_model, model_inputs
 from shardline.model.code import collect_code
 from shardline.store import Store
@@ -97,6 +99,21 @@ def test_ordinary_architecture_is_accepted_and_answers_alike_after_reload(name, 
     if isinstance(expected, Exception):
         raise expected
     assert compare(expected, read_arrays(folder / "answers.npz")) <= 1e-5
+
+
+def test_keras_files_are_accepted_but_for_those_with_code_of_the_users_own(frozen):
+    accepted = []
+    for name, (folder, expected) in frozen.items():
+        file = folder / "model/model.keras"
+        if not isinstance(expected, dict):
+            continue
+        if own_objects(file, home=""):
+            with pytest.raises(UnsafeModelError, match=r"has a Lambda|needs custom code"):
+                check_keras_file(file)
+        else:
+            check_keras_file(file)
+            accepted.append(name)
+    assert len(accepted) >= 35
 
 
 def test_keras_loads_models_with_own_objects_as_their_card_says(frozen):
