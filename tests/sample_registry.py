@@ -12,7 +12,7 @@ from shardline.artifacts.manifest import Lineage, ModelManifest
 from shardline.artifacts.registry import publish
 from shardline.data.schema import Column, Label
 
-ANN = Author("ann@host", clock=lambda: 1.0)
+AUTHOR = Author("first@host", clock=lambda: 1.0)
 
 
 def lineage(**changes):
@@ -54,7 +54,7 @@ def publish_versions(store, *numbers, **changes):
             publish(store, manifest(number, **changes), Path(temporary))
 
 
-def point(store, version, alias="live", *, why="test", author=ANN, model="tiny"):
+def point(store, version, alias="live", *, why="test", author=AUTHOR, model="tiny"):
     """Move an alias, whatever it points to."""
 
     def decide(current):

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 TARGET = Path(__file__).with_name("format-1")
 MAX_BYTES = 300_000
-USER = "ann@laptop"
+USER = "first@laptop"
 
 SPEC = """
 name: houses

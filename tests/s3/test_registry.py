@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 from tests.fault_proxy import Fault, FaultProxy, dies_after
-from tests.sample_registry import ANN, in_parallel, point, publish_versions
+from tests.sample_registry import AUTHOR, in_parallel, point, publish_versions
 
 from shardline.artifacts.aliases import list_aliases, read_alias
 from shardline.artifacts.author import Author
@@ -110,7 +110,7 @@ def promote_first(store, number):
 def roll_back_live(store, number):
     point(store, 1)
     point(store, 2)
-    return lambda: roll_back(store, "tiny", "live", to=1, why="", author=ANN)
+    return lambda: roll_back(store, "tiny", "live", to=1, why="", author=AUTHOR)
 
 
 @pytest.mark.parametrize("prepared", [promote, promote_first, roll_back_live])

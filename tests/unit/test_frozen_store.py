@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.sample_registry import ANN
+from tests.sample_registry import AUTHOR
 
 from shardline import inventory, model_inventory
 from shardline.artifacts.aliases import read_alias
@@ -89,7 +89,7 @@ def test_frozen_registry_is_read_and_goes_on(store):
     moves = [(move.action, move.from_version, move.to_version) for move in record.history]
     assert moves == [("promote", None, 1), ("promote", 1, 2), ("rollback", 2, 1)]
     assert {(move.who, move.why) for move in record.history[2:]} == {
-        ("ann@laptop", "answered too slowly")
+        ("first@laptop", "answered too slowly")
     }
     listed = model_inventory.versions(store.uri, "houses")
     assert [(row["version"], row["status"], row["aliases"]) for row in listed] == [
@@ -97,7 +97,7 @@ def test_frozen_registry_is_read_and_goes_on(store):
         (3, "claimed", ""), (4, "deleted", ""),
     ]  # fmt: skip
     assert find_tombstone(store, "houses", 4).why == "of an early step"
-    back = roll_back(store, "houses", "production", to=2, why="faster now", author=ANN)
+    back = roll_back(store, "houses", "production", to=2, why="faster now", author=AUTHOR)
     assert back.version == 2
 
 

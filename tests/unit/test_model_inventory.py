@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.sample_registry import ANN, point, publish_versions
+from tests.sample_registry import AUTHOR, point, publish_versions
 
 from shardline.artifacts.author import Author
 from shardline.artifacts.deletion import delete_version
@@ -47,9 +47,9 @@ def test_models_one_that_goes_while_it_is_read_is_not_listed(store, monkeypatch)
 
 def test_versions_show_every_number_and_what_became_of_it(store):
     for number in (1, 2, 3):
-        assert claim_version(store, "tiny", author=Author("ann@host", lambda: 5.0)) == number
+        assert claim_version(store, "tiny", author=Author("first@host", lambda: 5.0)) == number
     publish_versions(store, 1, 3, metrics={"loss": 0.25})
-    delete_version(store, "tiny", 3, why="biased", author=Author("bob@host", lambda: 60.0))
+    delete_version(store, "tiny", 3, why="biased", author=Author("second@host", lambda: 60.0))
     for alias in ("production", "staging"):
         point(store, 1, alias)
     kept, failed, gone = versions(store.uri, "tiny")
@@ -59,7 +59,7 @@ def test_versions_show_every_number_and_what_became_of_it(store):
         "status": "published",
         "aliases": "production staging",
         "when": "1970-01-01 00:00:01 UTC",
-        "who": "ann@host",
+        "who": "first@host",
         "why": "",
         "metrics": "loss=0.25",
         "run": "tiny@3",
@@ -69,10 +69,10 @@ def test_versions_show_every_number_and_what_became_of_it(store):
     }
     assert 500 < kept["size_bytes"] < 5000
     assert (failed["status"], failed["who"], failed["when"], failed["size_bytes"]) == (
-        "claimed", "ann@host", "1970-01-01 00:00:05 UTC", 0,
+        "claimed", "first@host", "1970-01-01 00:00:05 UTC", 0,
     )  # fmt: skip
     assert (gone["status"], gone["who"], gone["when"], gone["why"], gone["size_bytes"]) == (
-        "deleted", "bob@host", "1970-01-01 00:01:00 UTC", "biased", 0,
+        "deleted", "second@host", "1970-01-01 00:01:00 UTC", "biased", 0,
     )  # fmt: skip
 
 
@@ -80,7 +80,7 @@ def test_history_has_every_move(store):
     publish_versions(store, 1, 2)
     point(store, 1, why="first")
     point(store, 2, why="better")
-    roll_back(store, "tiny", "live", to=None, why="worse after all", author=ANN)
+    roll_back(store, "tiny", "live", to=None, why="worse after all", author=AUTHOR)
     rows = history(store.uri, "tiny")
     assert [(row["action"], row["from"], row["to"], row["why"]) for row in rows] == [
         ("promote", None, 1, "first"),
@@ -88,7 +88,7 @@ def test_history_has_every_move(store):
         ("rollback", 2, 1, "worse after all"),
     ]
     assert {(row["alias"], row["who"], row["when"]) for row in rows} == {
-        ("live", "ann@host", "1970-01-01 00:00:01 UTC")
+        ("live", "first@host", "1970-01-01 00:00:01 UTC")
     }
 
 
@@ -106,12 +106,12 @@ def test_models_verb_as_table_and_json(store, shardline):
 
 
 def test_delete_verb_says_who_and_why_and_refuses(store, shardline, monkeypatch):
-    monkeypatch.setenv("SHARDLINE_USER", "ann")
+    monkeypatch.setenv("SHARDLINE_USER", "first")
     publish_versions(store, 1, 2)
     point(store, 1)
     code, out, _ = shardline("delete", "models/tiny/2", "--why", "old", "--json")
     assert (code, json.loads(out)) == (
-        0, {"model": "tiny", "version": 2, "who": "ann", "why": "old"},
+        0, {"model": "tiny", "version": 2, "who": "first", "why": "old"},
     )  # fmt: skip
     code, _, err = shardline("delete", "models/tiny/1")
     assert (code, "is what live points to; move the alias" in err) == (2, True)
@@ -132,7 +132,7 @@ export: {alias: live, gate: {accuracy: {min: 0.5, max_regression: 0.1}}}
 
 
 def test_promote_and_rollback_verbs_leave_who_and_why(store, tmp_path, capfd, monkeypatch):
-    monkeypatch.setenv("SHARDLINE_USER", "ann")
+    monkeypatch.setenv("SHARDLINE_USER", "first")
     spec = tmp_path / "tiny.yaml"
     spec.write_text(SPEC)
     for number, accuracy in ((1, 0.9), (2, 0.85), (3, 0.7)):
@@ -154,8 +154,8 @@ def test_promote_and_rollback_verbs_leave_who_and_why(store, tmp_path, capfd, mo
     assert said("rollback", "--to", "2") == pointing(2)
     moves = [(row["who"], row["from"], row["to"], row["why"]) for row in history(store.uri, "tiny")]
     assert moves == [
-        ("ann", None, 1, "promoted"),
-        ("ann", 1, 2, "half the size"),
-        ("ann", 2, 1, "wrong about cats"),
-        ("ann", 1, 2, "rolled back"),
+        ("first", None, 1, "promoted"),
+        ("first", 1, 2, "half the size"),
+        ("first", 2, 1, "wrong about cats"),
+        ("first", 1, 2, "rolled back"),
     ]

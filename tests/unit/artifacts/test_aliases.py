@@ -1,7 +1,7 @@
 """Aliases: every move is one swap of the record that was decided on, and all are on record."""
 
 import pytest
-from tests.sample_registry import ANN, in_parallel, manifest, point, publish_versions
+from tests.sample_registry import AUTHOR, in_parallel, manifest, point, publish_versions
 
 from shardline.artifacts.aliases import list_aliases, read_alias
 from shardline.artifacts.author import Author, current_author
@@ -37,7 +37,7 @@ def evaluated(store, *accuracies, split="test"):
     return made
 
 
-def promoted(store, version, bounds=None, *, alias="live", author=ANN, **measure):
+def promoted(store, version, bounds=None, *, alias="live", author=AUTHOR, **measure):
     return promote(store, version, alias, Gate(bounds or {}, **measure), why="w", author=author)
 
 
@@ -57,15 +57,15 @@ def test_alias_racing_moves_are_all_in_the_history(any_store):
 
 def test_alias_moved_to_where_it_is_changes_nothing(local):
     moments = iter((1.0, 2.0, 3.0))
-    author = Author("ann@host", clock=lambda: next(moments))
+    author = Author("first@host", clock=lambda: next(moments))
     point(local, 1, why="first", author=author)
     assert [m.why for m in point(local, 1, why="again", author=author).history] == ["first"]
     point(local, 2, why="second", author=author)
     (stored,) = list_aliases(local, "tiny")
     known = [(m.when_unix_s, m.who, m.from_version, m.to_version, m.why) for m in stored.history]
     assert known == [
-        (1.0, "ann@host", None, 1, "first"),
-        (2.0, "ann@host", 1, 2, "second"),
+        (1.0, "first@host", None, 1, "first"),
+        (2.0, "first@host", 1, 2, "second"),
     ]
 
 
@@ -98,7 +98,7 @@ def test_alias_from_before_moves_said_who_is_read_and_moved(local):
     )
     assert read_alias(local, "tiny", "live").history[0].who is None
     record = point(local, 2)
-    assert [(m.who, m.to_version) for m in record.history] == [(None, 1), ("ann@host", 2)]
+    assert [(m.who, m.to_version) for m in record.history] == [(None, 1), ("first@host", 2)]
 
 
 def test_alias_that_is_just_being_made_does_not_exist_yet(local):
@@ -182,7 +182,7 @@ def test_promote_that_lost_a_race_is_judged_beside_the_new_holder(local, monkeyp
 
     def faster(store, key, data, *, version):
         monkeypatch.setattr(Store, "compare_and_swap", swap)
-        promoted(local, third, NOT_WORSE, author=Author("bob@host"))
+        promoted(local, third, NOT_WORSE, author=Author("second@host"))
         return swap(store, key, data, version=version)
 
     monkeypatch.setattr(Store, "compare_and_swap", faster)
@@ -202,7 +202,7 @@ def test_promote_from_a_holder_that_was_removed_by_hand_passes(local):
 
 
 def back(store, *, to=None, why="bad"):
-    return roll_back(store, "tiny", "live", to=to, why=why, author=ANN)
+    return roll_back(store, "tiny", "live", to=to, why=why, author=AUTHOR)
 
 
 def test_rollback_goes_back_through_what_was_not_rolled_back(local):
@@ -217,7 +217,7 @@ def test_rollback_goes_back_through_what_was_not_rolled_back(local):
     assert record.version == 1
     last = record.history[-1]
     assert (last.action, last.from_version, last.to_version) == ("rollback", 4, 1)
-    assert (last.who, last.why) == ("ann@host", "p99 doubled")
+    assert (last.who, last.why) == ("first@host", "p99 doubled")
 
 
 def test_rollback_to_an_earlier_holder_and_to_none(local):
@@ -233,7 +233,7 @@ def test_rollback_to_an_earlier_holder_and_to_none(local):
     )
     assert back(local, to=1).history == read_alias(local, "tiny", "live").history
     with pytest.raises(NotFoundError, match=r"model 'tiny' has no alias 'prod'; set one with"):
-        roll_back(local, "tiny", "prod", to=None, why="", author=ANN)
+        roll_back(local, "tiny", "prod", to=None, why="", author=AUTHOR)
 
 
 def test_rollback_skips_what_is_gone(local):

@@ -3,7 +3,7 @@
 from functools import partial
 
 import pytest
-from tests.sample_registry import ANN, point, publish_versions
+from tests.sample_registry import AUTHOR, point, publish_versions
 from tests.store_in_memory import (
     Killed,
     Memory,
@@ -31,20 +31,20 @@ def local(tmp_path):
 
 
 def test_delete_leaves_nothing_but_who_when_and_why(local):
-    delete_version(local, "tiny", 2, why="biased", author=ANN)
+    delete_version(local, "tiny", 2, why="biased", author=AUTHOR)
     assert [entry.key for entry in local.scan("models/tiny/2")] == []
     assert versions(local, "tiny") == [1, 3]
     listed = {entry.version: entry for entry in list_versions(local, "tiny")}
     assert [listed[n].status for n in (1, 2, 3)] == ["published", "deleted", "published"]
     gone = listed[2].tombstone
-    assert (gone.who, gone.when_unix_s, gone.why) == ("ann@host", 1.0, "biased")
+    assert (gone.who, gone.when_unix_s, gone.why) == ("first@host", 1.0, "biased")
 
 
 def test_delete_what_an_alias_points_to_is_refused(local):
     point(local, 2, "production")
     point(local, 2, "staging")
     with pytest.raises(InUseError) as caught:
-        delete_version(local, "tiny", 2, why="", author=ANN)
+        delete_version(local, "tiny", 2, why="", author=AUTHOR)
     assert caught.value.message == (
         "version 2 of model 'tiny' is what production and staging points to; move the alias to "
         "another version first."
@@ -52,20 +52,20 @@ def test_delete_what_an_alias_points_to_is_refused(local):
     assert versions(local, "tiny") == [1, 2, 3]
     point(local, 1, "production")
     point(local, 1, "staging")
-    delete_version(local, "tiny", 2, why="", author=ANN)
+    delete_version(local, "tiny", 2, why="", author=AUTHOR)
     assert versions(local, "tiny") == [1, 3]
 
 
 def test_delete_what_is_not_there_is_refused_and_again_is_fine(local):
     with pytest.raises(NotFoundError, match=r"model 'tiny' has no version 9; it has 1, 2, 3."):
-        delete_version(local, "tiny", 9, why="", author=ANN)
-    first = delete_version(local, "tiny", 3, why="one", author=ANN)
+        delete_version(local, "tiny", 9, why="", author=AUTHOR)
+    first = delete_version(local, "tiny", 3, why="one", author=AUTHOR)
     assert delete_version(local, "tiny", 3, why="two", author=Author("bob")) == first
 
 
 def test_promotion_of_a_deleted_version_is_refused(local):
-    delete_version(local, "tiny", 3, why="", author=ANN)
-    with pytest.raises(InUseError, match=r"version 3 of model 'tiny' was deleted by ann@host on"):
+    delete_version(local, "tiny", 3, why="", author=AUTHOR)
+    with pytest.raises(InUseError, match=r"version 3 of model 'tiny' was deleted by first@host on"):
         point(local, 3)
     assert list_aliases(local, "tiny") == []
 
@@ -119,7 +119,7 @@ def check_consistent(store, done):
 
 
 def delete_3(store):
-    return delete_version(store, "tiny", 3, why="", author=ANN)
+    return delete_version(store, "tiny", 3, why="", author=AUTHOR)
 
 
 def promote_3(store):
@@ -127,7 +127,7 @@ def promote_3(store):
 
 
 def back(store):
-    return roll_back(store, "tiny", "live", to=None, why="", author=ANN)
+    return roll_back(store, "tiny", "live", to=None, why="", author=AUTHOR)
 
 
 def held_by(*numbers):

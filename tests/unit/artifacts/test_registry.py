@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from tests.sample_registry import (
-    ANN,
+    AUTHOR,
     in_parallel,
     lineage,
     manifest,
@@ -168,14 +168,14 @@ def test_resolve_by_version_and_alias(published):
         ),
         (
             {"model": "tiny", "version": 3},
-            "version 3 of model 'tiny' was deleted by ann@host on 1970-01-01 00:00:01 UTC (too "
+            "version 3 of model 'tiny' was deleted by first@host on 1970-01-01 00:00:01 UTC (too "
             "old); it has 1, 2.",
         ),
     ],
 )
 def test_resolve_what_is_not_there_lists_what_is(published, wanted, sentence):
     store = published(1, 2, 3)
-    delete_version(store, "tiny", 3, why="too old", author=ANN)
+    delete_version(store, "tiny", 3, why="too old", author=AUTHOR)
     for alias in ("staging", "production"):
         point(store, 1, alias)
     with pytest.raises(NotFoundError) as caught:
