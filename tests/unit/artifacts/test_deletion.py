@@ -60,7 +60,7 @@ def test_delete_what_is_not_there_is_refused_and_again_is_fine(local):
     with pytest.raises(NotFoundError, match=r"model 'tiny' has no version 9; it has 1, 2, 3."):
         delete_version(local, "tiny", 9, why="", author=AUTHOR)
     first = delete_version(local, "tiny", 3, why="one", author=AUTHOR)
-    assert delete_version(local, "tiny", 3, why="two", author=Author("bob")) == first
+    assert delete_version(local, "tiny", 3, why="two", author=Author("second")) == first
 
 
 def test_promotion_of_a_deleted_version_is_refused(local):
