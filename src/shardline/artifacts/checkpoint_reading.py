@@ -73,13 +73,21 @@ def newest_intact(
     again.
     """
     for checkpoint in reversed(checkpoints):
-        try:
-            with reading(store, checkpoint, reader="resume", clock=clock):
-                for name, digest in checkpoint.files.items():
-                    read_verified(store, f"{checkpoint.key}/{name}", sha256=digest)
-        except (IntegrityError, NotFoundError) as error:
-            logger.warning("falling back to an earlier checkpoint: %s", error)
-            discard_damaged(store, checkpoint)
-            continue
-        return checkpoint
+        # Read again first: a transfer that went wrong is no reason to lose a checkpoint.
+        damage = _damage(store, checkpoint, clock) and _damage(store, checkpoint, clock)
+        if not damage:
+            return checkpoint
+        logger.warning("falling back to an earlier checkpoint: %s", damage)
+        discard_damaged(store, checkpoint)
     return None
+
+
+def _damage(store: Store, checkpoint: CheckpointManifest, clock: Clock) -> str:
+    """What is wrong with a checkpoint's bytes; empty if nothing is."""
+    try:
+        with reading(store, checkpoint, reader="resume", clock=clock):
+            for name, digest in checkpoint.files.items():
+                read_verified(store, f"{checkpoint.key}/{name}", sha256=digest)
+    except (IntegrityError, NotFoundError) as error:
+        return str(error)
+    return ""

@@ -62,10 +62,10 @@ def remove(store: Store, removal: Removal) -> bool:
     """
     if removal.kind in ("upload", "partial file"):
         return _remove_leftover(store, removal)
-    now = {(each.key, each.fingerprint) for each in stored_objects(store, removal.key)}
-    planned = {(each.key, each.fingerprint) for each in removal.objects}
+    # With their times: who takes up a broken-off work writes the same bytes again.
+    now, planned = set(stored_objects(store, removal.key)), set(removal.objects)
     if removal.kind == "pieces":
-        keys = [key for key, _ in now]
+        keys = [each.key for each in now]
         is_listed = {each.key for each in removal.objects} & set(read_pieces(store, keys))
         if is_listed or not planned <= now:
             return False

@@ -83,6 +83,8 @@ _FOLDERS = (
         "is of a prepare that ended",
     ),
 )
+# Other applications may have uploads under way in the bucket.
+_OURS = ("datasets/", "pieces/", "runs/", "models/", "scores/", "scratch/")
 _DATASET = re.compile(r"datasets/[^/]+/[0-9a-f]{12}/")
 _PIECE = re.compile(r"(pieces/[^/]+/)[0-9a-f]{32}\.(arrow|json)$")
 _LEASE = re.compile(r"runs/[^/]+/checkpoints/[^/]+/readers/[^/]+\.json$")
@@ -169,6 +171,8 @@ def _ended_leases(contents: Contents, now_unix_s: float) -> Iterator[Removal]:
 
 def _broken_off(contents: Contents) -> Iterator[Removal]:
     for each in contents.broken_off:
+        if not each.key.startswith(_OURS):
+            continue
         kind = "upload" if each.upload_id else "partial file"
         yield Removal(kind, each.key, "is of a write that broke off", (each,))
 

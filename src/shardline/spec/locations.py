@@ -24,7 +24,13 @@ def absolute(location: str, *, base: Path) -> str:
         return _file_uri(rest, base)
     if scheme != "s3":
         raise SpecError(f"{location!r} has scheme {scheme!r}; use a path, file:// or s3://.")
-    if not urlsplit(location).netloc:
+    bucket = urlsplit(location).netloc
+    if "@" in bucket:
+        raise SpecError(
+            "an s3:// location holds a user name or password, which would show in logs; write "
+            "s3://bucket/prefix, and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        )
+    if not bucket:
         raise SpecError(f"{location!r} names no bucket; write s3://bucket/prefix.")
     return location.rstrip("/")
 

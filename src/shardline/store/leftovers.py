@@ -1,16 +1,22 @@
 """When objects were written, and what broken-off writes left: for housekeeping alone."""
 
-import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from shardline.errors import NotFoundError
 from shardline.spec.locations import local_path
 from shardline.store.local import LOCK_PREFIX
-from shardline.store.local_file import PARTIAL_PREFIX
+from shardline.store.local_file import PARTIAL_PREFIX, walked
 from shardline.store.s3 import S3Bytes
 from shardline.store.store import Store
+
+# Where the next page begins; it gives them with a "Next" in front.
+_MARKERS = {
+    "list_multipart_uploads": ("KeyMarker", "UploadIdMarker"),
+    "list_parts": ("PartNumberMarker",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,7 @@ def stored_objects(store: Store, prefix: str = "") -> Iterator[Stored]:
         yield from (each for each in found if each.key.startswith(prefix))
         return
     bucket = S3Bytes.at(store.uri)
-    for page in _pages(bucket, "list_objects_v2", Prefix=bucket._path(prefix)):
+    for page in bucket.pages(prefix):
         for item in page.get("Contents", []):
             modified = item["LastModified"].timestamp()
             yield Stored(bucket._key(item["Key"]), item["Size"], modified, item["ETag"])
@@ -53,10 +59,10 @@ def broken_off_writes(store: Store, prefix: str = "") -> Iterator[Stored]:
     for page in _pages(bucket, "list_multipart_uploads", Prefix=bucket._path(prefix)):
         for item in page.get("Uploads", []):
             place = {"Key": item["Key"], "UploadId": item["UploadId"]}
-            parts = [
-                part for found in _pages(bucket, "list_parts", **place)
-                for part in found.get("Parts", [])
-            ]  # fmt: skip
+            parts: list[Any] = []
+            with suppress(NotFoundError):  # it was completed, or given up, a moment ago
+                for found in _pages(bucket, "list_parts", **place):
+                    parts += found.get("Parts", [])
             yield Stored(
                 key=bucket._key(item["Key"]),
                 size=sum(part["Size"] for part in parts),
@@ -76,34 +82,42 @@ def discard_write(store: Store, leftover: Stored) -> None:
         return
     bucket = S3Bytes.at(store.uri)
     place: Any = {"Key": bucket._path(leftover.key), "UploadId": leftover.upload_id}
-    bucket.ask(
-        leftover.key, lambda client: client.abort_multipart_upload(Bucket=bucket.bucket, **place)
-    )
+    with suppress(NotFoundError):
+        bucket.ask(
+            leftover.key,
+            lambda client: client.abort_multipart_upload(Bucket=bucket.bucket, **place),
+        )
 
 
 def _files(store: Store, prefix: str) -> Iterator[Stored]:
     """Files below the prefix's folder, by folder."""
     root = local_path(store.uri)
-    for folder, _, names in os.walk(root / prefix.rpartition("/")[0]):
-        for name in sorted(names):
-            if name.startswith(LOCK_PREFIX):
-                continue
-            path = Path(folder, name)
-            try:
-                status = path.stat()
-            except FileNotFoundError:
-                continue  # deleted between listing and stat
-            key = path.relative_to(root).as_posix()
-            stamp = f"{status.st_size}-{status.st_mtime_ns}"
-            yield Stored(key, status.st_size, status.st_mtime, stamp)
+    for path in sorted(walked(root / prefix.rpartition("/")[0])):
+        if path.name.startswith(LOCK_PREFIX):
+            continue
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            continue  # deleted between listing and stat
+        key = path.relative_to(root).as_posix()
+        stamp = f"{status.st_size}-{status.st_mtime_ns}"
+        yield Stored(key, status.st_size, status.st_mtime, stamp)
 
 
 def _is_partial(key: str) -> bool:
     return key.rpartition("/")[2].startswith(PARTIAL_PREFIX)
 
 
-def _pages(bucket: S3Bytes, operation: str, **request: str) -> list[dict[str, Any]]:
-    def ask(client: Any) -> list[dict[str, Any]]:
-        return list(client.get_paginator(operation).paginate(Bucket=bucket.bucket, **request))
+def _pages(bucket: S3Bytes, operation: str, **request: Any) -> Iterator[dict[str, Any]]:
+    """One answer after the other: each is asked for again by itself if it fails."""
 
-    return bucket.ask("", ask)
+    def ask(client: Any) -> dict[str, Any]:
+        page: dict[str, Any] = getattr(client, operation)(Bucket=bucket.bucket, **request)
+        return page
+
+    while True:
+        page = bucket.ask("", ask)
+        yield page
+        if not page.get("IsTruncated"):
+            return
+        request.update({marker: page[f"Next{marker}"] for marker in _MARKERS[operation]})

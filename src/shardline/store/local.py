@@ -12,8 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from shardline.errors import NotFoundError, StoreError, StoreUnavailableError
-from shardline.store.local_file import PARTIAL_PREFIX, PartialFile, despite_deletions
+from shardline.errors import IntegrityError, NotFoundError, StoreError, StoreUnavailableError
+from shardline.store.local_file import PARTIAL_PREFIX, PartialFile, despite_deletions, walked
 from shardline.store.sink import Take
 
 LOCK_PREFIX = ".lock-"
@@ -105,7 +105,13 @@ class LocalBytes:
         folder = self.root / prefix
         if not folder.is_dir():
             return []
-        candidates = (path for path in folder.iterdir() if path.is_dir())
+        try:
+            candidates = [path for path in folder.iterdir() if path.is_dir()]
+        except OSError as error:
+            raise StoreError(
+                f"{folder} cannot be listed: {error.strerror}; let this user read it, or set store "
+                "to another folder."
+            ) from error
         return sorted(path.name for path in candidates if any(self._walk(path)))
 
     def delete(self, key: str) -> None:
@@ -153,8 +159,24 @@ class LocalBytes:
             raise StoreError(
                 f"{self.root / key} may not be read by this user; chmod it, or fix `store`."
             ) from error
+        except OSError as error:
+            raise self._unreadable(key, error) from error
         with file:
-            yield file
+            try:
+                yield file
+            except OSError as error:
+                raise self._unreadable(key, error) from error
+
+    def _unreadable(self, key: str, error: OSError) -> IntegrityError | StoreUnavailableError:
+        """A sector that is gone stays gone; a network drive may come back."""
+        if error.errno == errno.EIO:
+            return IntegrityError(
+                f"{self.root / key} is damaged: {error.strerror}; look after its disk, and make "
+                "the artifact again."
+            )
+        return StoreUnavailableError(
+            f"{self.root / key} cannot be read: {error.strerror}; run the same command again."
+        )
 
     def _path(self, key: str) -> Path:
         """The file of a key; S3 has keys that would lead out of a folder."""
@@ -163,22 +185,21 @@ class LocalBytes:
         return self.root / key
 
     def _walk(self, folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-        for parent, _, names in os.walk(folder):
-            for name in names:
-                if name.startswith((PARTIAL_PREFIX, LOCK_PREFIX)):
-                    continue
-                path = Path(parent, name)
-                with suppress(FileNotFoundError):  # deleted between listing and stat
-                    yield path.relative_to(self.root).as_posix(), path.stat()
+        for path in walked(folder):
+            if path.name.startswith((PARTIAL_PREFIX, LOCK_PREFIX)):
+                continue
+            with suppress(FileNotFoundError):  # deleted between listing and stat
+                yield path.relative_to(self.root).as_posix(), path.stat()
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
-        """Alone with a key; the kernel frees the lock of a process that dies."""
-        name = f"{LOCK_PREFIX}{sha256(key.encode()).hexdigest()[:16]}"
-        lock = self.root / ".shardline" / name
-        lock.parent.mkdir(parents=True, exist_ok=True)
+        """Alone with a key; the kernel frees the lock of a process that dies.
+
+        Keys share 256 locks, whose files stay: nobody holds two at a time.
+        """
+        lock = self.root / ".shardline" / f"{LOCK_PREFIX}{sha256(key.encode()).hexdigest()[:2]}"
         deadline = time.monotonic() + LOCK_TIMEOUT_S
-        with lock.open("w") as file:
+        with _lock_file(lock) as file:
             while not _taken(file):
                 if time.monotonic() > deadline:
                     raise StoreUnavailableError(
@@ -187,6 +208,17 @@ class LocalBytes:
                     )
                 time.sleep(LOCK_POLL_S)
             yield
+
+
+def _lock_file(path: Path) -> Any:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("w")
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path}: {error.strerror}; set store to a folder that this user may "
+            "write, with all that is in it."
+        ) from error
 
 
 def _taken(file: Any) -> bool:

@@ -31,6 +31,25 @@ def despite_deletions(write: Callable[[], T]) -> T:
     return write()
 
 
+def walked(folder: Path) -> Iterator[Path]:
+    """Every file below a folder; one that is deleted meanwhile may be among them.
+
+    Raises:
+        StoreError: A folder cannot be listed, which `os.walk` would take for an empty one.
+    """
+    for parent, _, names in os.walk(folder, onerror=_unlisted):
+        for name in names:
+            yield Path(parent, name)
+
+
+def _unlisted(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise StoreError(
+            f"{error.filename} cannot be listed: {error.strerror}; let this user read it, or set "
+            "store to another folder."
+        ) from error
+
+
 class PartialFile:
     """A file beside `target` under a name that readers skip; gone at the end if nothing became.
 

@@ -31,7 +31,7 @@ def read_marker(store: Store, key: str, kind: type[M]) -> M:
 
     Raises:
         NotFoundError: The artifact was never committed.
-        FormatError: A later version of shardline wrote it.
+        FormatError: A later version of shardline wrote it: nobody passes over it.
         IntegrityError: It is no such marker.
     """
     return parse_marker(store, key, store.read(key), kind)
@@ -43,6 +43,13 @@ def parse_marker(store: Store, key: str, data: bytes, kind: type[M]) -> M:
         return kind.model_validate_json(data)
     except ValidationError as error:
         _check_format(store, key, data)
+        found = error.errors(include_url=False)
+        if all(each["type"] == "extra_forbidden" for each in found):
+            names = ", ".join(".".join(str(part) for part in each["loc"]) for each in found)
+            raise FormatError(
+                f"{store.uri_of(key)} says more than this version of shardline knows ({names}); "
+                "use the version that wrote it, or a later one."
+            ) from error
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise IntegrityError(

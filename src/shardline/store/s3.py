@@ -122,7 +122,7 @@ class S3Bytes:
 
     def scan(self, prefix: str) -> Iterator[tuple[str, int, str]]:
         """Objects whose key starts with `prefix`."""
-        for page in self._pages(prefix):
+        for page in self.pages(prefix):
             for item in page.get("Contents", []):
                 yield self._key(item["Key"]), item["Size"], item["ETag"].strip('"')
 
@@ -132,7 +132,7 @@ class S3Bytes:
         start = len(self._path(folder))
         return sorted(
             item["Prefix"][start:].rstrip("/")
-            for page in self._pages(folder, Delimiter="/")
+            for page in self.pages(folder, Delimiter="/")
             for item in page.get("CommonPrefixes", [])
         )
 
@@ -209,15 +209,8 @@ class S3Bytes:
 
         return self.ask(key, request)
 
-    def _put_on_condition(self, key: str, data: bytes, version: str | None) -> bool:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            return ConditionalPut(self.place(key), data, version).won()
-        except (ClientError, BotoCoreError) as error:
-            raise self._told(error, key, by=condition_explained) from error
-
-    def _pages(self, prefix: str, **options: str) -> Iterator[Any]:
+    def pages(self, prefix: str, **options: str) -> Iterator[Any]:
+        """Answers of the listing of a prefix; each is asked for again by itself if it fails."""
         request: Any = {"Bucket": self.bucket, "Prefix": self._path(prefix), **options}
         while True:
             page = self.ask(prefix, lambda client: client.list_objects_v2(**request))
@@ -225,6 +218,14 @@ class S3Bytes:
             if not page.get("IsTruncated"):
                 return
             request["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _put_on_condition(self, key: str, data: bytes, version: str | None) -> bool:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            return ConditionalPut(self.place(key), data, version).won()
+        except (ClientError, BotoCoreError) as error:
+            raise self._told(error, key, by=condition_explained) from error
 
     def _delete_batch(self, keys: list[str]) -> None:
         objects = [{"Key": self._path(key)} for key in keys]

@@ -105,11 +105,12 @@ def _client_for(settings: str, signs_body: bool | None) -> "S3Client":
     )
     try:
         made = _session_for(settings).client("s3", config=config)
-    except ValueError as error:
+    except ValueError:
+        # The client's own sentence repeats the address, in which there may be a password.
         raise StoreError(
-            f"{error}; set AWS_ENDPOINT_URL to an address like http://host:port."
-        ) from error
-    if urlsplit(made.meta.endpoint_url).username:
+            "the endpoint is no address; set AWS_ENDPOINT_URL to one like http://host:port."
+        ) from None
+    if "@" in urlsplit(made.meta.endpoint_url).netloc:
         raise StoreError(
             "the endpoint holds a user name and password, which would show in logs; set "
             "AWS_ENDPOINT_URL without them, and AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."

@@ -67,6 +67,20 @@ def begin_run(store: Store, spec: Spec, *, dataset: DatasetManifest, code: Model
         begin_run(store, spec, dataset=dataset, code=code)  # another command was faster
 
 
+def check_continues(run: str, begun: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    """Refuse a checkpoint that another command has committed under the run's name meanwhile.
+
+    Raises:
+        SpecError: What it was begun with differs.
+    """
+    changed = differences(begun, wanted)
+    if changed:
+        raise SpecError(
+            f"another command trains run {run!r} with another {' and '.join(changed)}; wait until "
+            f"it has ended, {NEW_RUN}"
+        )
+
+
 def discard_run(store: Store, run: str, *, clock: Clock = unix_clock) -> None:
     """Remove a run and its checkpoints; registered models stay.
 

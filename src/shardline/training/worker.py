@@ -23,7 +23,7 @@ from shardline.training.checkpoints.resume import Restored, restore_newest
 from shardline.training.exchange.peers import Exchange, joined, joined_background, leave
 from shardline.training.fitting import fit
 from shardline.training.memory import keep_freed_memory
-from shardline.training.run import run_identity
+from shardline.training.run import check_continues, run_identity
 from shardline.training.stopping.failures import naming_the_step, restart_without_blame
 from shardline.training.stopping.requests import StopRequested, stoppable
 from shardline.training.stream import TrainStream
@@ -77,6 +77,8 @@ def _train(task: WorkerTask, exchange: Exchange) -> Outcome:
     model, guard, remarks = _connected_model(task, exchange, is_new=restored is None)
     stream, validation = _streams(task, model, exchange)
     beginning = _before_training(task, exchange.world_size)
+    if restored:
+        check_continues(spec.run_name, restored.checkpoint.identity, beginning.identity)
     start = restored.checkpoint if restored else beginning
     policy = spec.train.checkpoint
     recorder = Recorder(store, beginning, policy=policy, exchange=joined_background())

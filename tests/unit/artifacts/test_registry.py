@@ -219,3 +219,16 @@ def test_marker_of_another_format_is_refused_and_not_replaced(published):
         "version that wrote it, or a later one."
     )
     assert store.read(key) == later
+
+
+def test_marker_with_a_key_of_a_later_version_is_refused_and_not_replaced(published):
+    store = published(1)
+    key = "models/tiny/1/model.json"
+    later = store.read(key).replace(b'"format": 1', b'"format": 1, "shape": []')
+    store.write(key, later)
+    with pytest.raises(FormatError) as caught:
+        resolve(store, "tiny", version=1)
+    assert caught.value.message == (
+        f"{store.uri_of(key)} says more than this version of shardline knows (shape); use the "
+        "version that wrote it, or a later one."
+    )

@@ -176,3 +176,10 @@ def test_plan_says_what_why_and_how_old():
     assert all(each.reason and each.size_bytes == 10 for each in planned(found))
     (pieces,) = (each for each in planned(found) if each.kind == "pieces")
     assert [each.key for each in pieces.objects] == [f"pieces/d/{OLD}.arrow"]
+
+
+def test_uploads_of_other_applications_in_the_bucket_are_none_of_ours():
+    theirs = stored("backups/disk.img", upload_id="1")
+    ours = stored("runs/r/checkpoints/step-00000001/tensors", upload_id="2")
+    found = planned(Contents(objects=(), broken_off=(theirs, ours)))
+    assert keys_of(found) == {ours.key}

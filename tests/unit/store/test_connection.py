@@ -92,7 +92,7 @@ def test_profile_that_is_not_there_is_a_sentence(bare, monkeypatch):
 def test_endpoint_that_is_no_address_is_a_sentence(bare, monkeypatch, address):
     monkeypatch.setenv("AWS_PROFILE", "lab")
     monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-    with pytest.raises(StoreError, match="set AWS_ENDPOINT_URL to an address like http://host"):
+    with pytest.raises(StoreError, match="set AWS_ENDPOINT_URL to one like http://host"):
         Store("s3://b").read("k")
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from shardline.errors import StoreError, StoreUnavailableError
+from shardline.errors import IntegrityError, StoreError, StoreUnavailableError
 from shardline.store import PARTIAL_PREFIX, Store, local
+from shardline.store.leftovers import stored_objects
 
 KILLS = 25
 
@@ -121,3 +122,54 @@ def test_folder_that_cannot_be_synced_is_no_failure(tmp_path, monkeypatch):
     store = Store(f"file://{tmp_path}/store")
     store.write("k", b"1")
     assert store.read("k") == b"1"
+
+
+def test_folder_that_cannot_be_listed_is_no_empty_one(tmp_path, monkeypatch):
+    store = Store(f"file://{tmp_path}/store")
+    store.write("runs/mine/run.json", b"{}")
+    listed = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("runs/mine"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    for look in (store.scan, lambda prefix: stored_objects(store, prefix), store.list_folders):
+        with pytest.raises(StoreError, match=r"runs/mine cannot be listed: Permission denied; let"):
+            list(look("runs"))
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "sentence"),
+    [
+        (errno.EIO, IntegrityError, r"a/b is damaged: Input/output error; look after its disk"),
+        (errno.ESTALE, StoreUnavailableError, r"a/b cannot be read: Stale file handle; run the"),
+    ],
+)
+def test_file_whose_disk_fails_is_a_typed_error(tmp_path, monkeypatch, number, kind, sentence):
+    store = Store(f"file://{tmp_path}/store")
+    store.write("a/b", b"content")
+
+    class Failing:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def read(self, *_):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "open", lambda *_: Failing())
+    with pytest.raises(kind, match=sentence):
+        store.read("a/b")
+
+
+def test_swaps_of_many_keys_leave_a_bounded_number_of_lock_files(tmp_path):
+    store = Store(f"file://{tmp_path}/store")
+    for number in range(400):
+        key = f"pointers/{number}"
+        store.write(key, b"0")
+        assert store.compare_and_swap(key, b"1", version=store.read_versioned(key)[1])
+    assert len(list((tmp_path / "store/.shardline").iterdir())) <= 256

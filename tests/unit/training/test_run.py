@@ -7,6 +7,7 @@ import pytest
 from tests.checkpoints import commit, tensors_of
 from tests.sample_datasets import spec_for, write_dataset
 
+from shardline.artifacts import checkpoint_reading
 from shardline.artifacts.checkpoint import (
     MARKER_NAME,
     checkpoint_key,
@@ -15,14 +16,20 @@ from shardline.artifacts.checkpoint import (
 )
 from shardline.artifacts.checkpoint_reading import newest_intact, reading
 from shardline.data.schema import Column, Label
-from shardline.errors import SpecError
+from shardline.errors import IntegrityError, SpecError
 from shardline.model.code import collect_code
 from shardline.spec.locations import local_path
 from shardline.store import open_store
 from shardline.training import run as run_module
 from shardline.training.checkpoints.resume import restore_newest
 from shardline.training.exchange.peers import Alone
-from shardline.training.run import RunManifest, begin_run, discard_run, run_identity
+from shardline.training.run import (
+    RunManifest,
+    begin_run,
+    check_continues,
+    discard_run,
+    run_identity,
+)
 
 STEPS = 10
 """Between two checkpoints."""
@@ -251,3 +258,31 @@ def test_restart_leaves_what_is_being_read_to_its_reader_and_lists_it_no_more(ru
     run.train(checkpoints=6)
     folders = run.store.list_folders(f"runs/{run.name}/checkpoints")
     assert folders == ["step-00000050", "step-00000060", "step-00000070"]
+
+
+def test_checkpoint_of_another_command_under_the_same_name_is_refused():
+    check_continues("r", {"seed": "0"}, {"seed": "0"})
+    check_continues("r", {}, {"seed": "0"})  # from before it was on record
+    with pytest.raises(SpecError) as caught:
+        check_continues("r", {"seed": "0", "order": "a"}, {"seed": "1", "order": "a"})
+    assert caught.value.message == (
+        "another command trains run 'r' with another seed; wait until it has ended, name a new run "
+        "with --set train.run=NAME, or discard it with --restart."
+    )
+
+
+def test_transfer_that_went_wrong_once_costs_no_checkpoint(run, monkeypatch):
+    run.train(checkpoints=1)
+    right, answers = checkpoint_reading.read_verified, []
+
+    def wrong_at_first(*arguments, **options):
+        answers.append(arguments)
+        if len(answers) == 1:
+            raise IntegrityError("bits fell over.")
+        return right(*arguments, **options)
+
+    monkeypatch.setattr(checkpoint_reading, "read_verified", wrong_at_first)
+    kept = list_checkpoints(run.store, run.name)
+    assert newest_intact(run.store, kept) == kept[-1]
+    assert len(answers) >= 2
+    assert list_checkpoints(run.store, run.name) == kept

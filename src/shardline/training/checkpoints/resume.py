@@ -52,7 +52,8 @@ def restore_newest(store: Store, run: str, exchange: Exchange) -> Restored | Non
                 "all nodes the same store."
             )
         before = checkpoint.key
-        if exchange.rank == 0 and error:
+        # Read again first: a transfer that went wrong is no reason to lose a checkpoint.
+        if exchange.rank == 0 and error and _read(store, checkpoint)[1]:
             logger.warning("falling back to an earlier checkpoint: %s", error)
             discard_damaged(store, checkpoint)
 
