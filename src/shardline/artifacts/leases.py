@@ -9,14 +9,16 @@ list what was written (S3 since 2020), so no lock is needed.
 import logging
 import math
 import secrets
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from shardline.artifacts.clock import Clock, unix_clock
 from shardline.errors import ShardlineError
 from shardline.store import Marker, Store, dump_marker
 
-# Longer than reading takes; what a killed reader leaves is in nobody's way after it.
+# What a killed reader leaves is in nobody's way after it.
 LEASE_S = 3600.0
 # By so much the clocks of a reader and of who removes may differ.
 CLOCK_SKEW_S = 300.0
@@ -33,8 +35,15 @@ class Lease(Marker):
 
 
 @contextmanager
-def leased(store: Store, folder: str, *, reader: str, clock: Clock = unix_clock) -> Iterator[None]:
-    """Hold a lease on a folder inside the block.
+def leased(
+    store: Store,
+    folder: str,
+    *,
+    reader: str,
+    clock: Clock = unix_clock,
+    renewed_after_s: float = LEASE_S / 2,
+) -> Iterator[None]:
+    """Hold a lease on a folder inside the block, however long that takes.
 
     It lies in `FOLDER/readers/EXPIRY-TOKEN.json`: one listing tells which leases hold.
 
@@ -43,17 +52,44 @@ def leased(store: Store, folder: str, *, reader: str, clock: Clock = unix_clock)
         folder: Key prefix of the artifact.
         reader: What it is read for.
         clock: The reader's.
+        renewed_after_s: When another lease takes the place of one.
     """
+    held = [_written(store, folder, reader, clock)]
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(renewed_after_s):
+            try:
+                held.append(_written(store, folder, reader, clock))
+            except ShardlineError as error:  # half of its time is left to try again
+                logger.warning("a lease could not be renewed: %s", error)
+                continue
+            if len(held) > 2:  # a listing that has begun may miss the newest
+                _given_back(store, held.pop(0))
+
+    with ThreadPoolExecutor(1, thread_name_prefix="lease") as renewing:
+        renewed = renewing.submit(renew)
+        try:
+            yield
+        finally:
+            ended.set()
+            renewed.result()
+            for key in held:
+                _given_back(store, key)
+
+
+def _written(store: Store, folder: str, reader: str, clock: Clock) -> str:
     expires = math.ceil(clock() + LEASE_S)
     key = f"{readers_prefix(folder)}{expires}-{secrets.token_hex(8)}.json"
     store.write(key, dump_marker(Lease(reader=reader, expires_unix_s=expires)))
+    return key
+
+
+def _given_back(store: Store, key: str) -> None:
     try:
-        yield
-    finally:
-        try:
-            store.delete(key)
-        except ShardlineError as error:  # it ends by itself; what was read is read
-            logger.warning("a lease could not be given back: %s", error)
+        store.delete(key)
+    except ShardlineError as error:  # it ends by itself; what was read is read
+        logger.warning("a lease could not be given back: %s", error)
 
 
 def is_leased(store: Store, folder: str, *, now_unix_s: float) -> bool:

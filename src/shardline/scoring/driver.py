@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from shardline.artifacts.clock import Clock, unix_clock
 from shardline.artifacts.manifest import ModelManifest
-from shardline.errors import DataError, NotFoundError
+from shardline.errors import DataError, NotFoundError, StoreUnavailableError
 from shardline.progress import Progress
 from shardline.scoring.commit import PartCounts, committed_parts, counts_of
 from shardline.scoring.job import (
@@ -113,6 +113,7 @@ def run_plan(
     manifest = plan.done
     if manifest is None:
         tally = _score_pending(plan, progress, run)
+        _check_parts(plan)
         manifest = _manifest(plan, tally, created_unix_s=clock())
         commit_marker(plan.job.output, MARKER_NAME, manifest)
     return ScoreResult(
@@ -142,6 +143,16 @@ def _score_pending(plan: ScorePlan, progress: Progress, run: RunUnits) -> Tally:
                 _check_rejected(plan, tally, rows=total)
     _check_rejected(plan, tally, rows=tally.rows_read)
     return tally
+
+
+def _check_parts(plan: ScorePlan) -> None:
+    """Parts of a job that was taken up again may have been garbage to somebody a moment before."""
+    lost = {unit.name for unit in plan.units} - committed_parts(plan.job.output)
+    if lost:
+        raise StoreUnavailableError(
+            f"{plan.job.output.uri_of(PARTS_FOLDER)} lacks {len(lost)} parts that were there, such "
+            f"as {min(lost)}; who removed them must be done, then run the same command again."
+        )
 
 
 def _check_rejected(plan: ScorePlan, tally: Tally, *, rows: int) -> None:

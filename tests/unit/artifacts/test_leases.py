@@ -1,5 +1,6 @@
 """Readers and removers of one checkpoint, in every order in which their requests can come."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -235,6 +236,19 @@ def test_lease_is_a_file_that_a_person_can_read_and_ends_by_itself(store):
 @pytest.mark.parametrize("name", ["notes.txt", "x-1.json", "-1.json", "17.json"])
 def test_what_is_not_named_like_a_lease_holds_nothing(name):
     assert not holds(f"{readers_prefix(FOLDER)}{name}", now_unix_s=0.0)
+
+
+def test_lease_of_a_reader_that_takes_long_is_renewed_and_given_back(store):
+    now = iter(range(0, 10_000_000, 1000))
+    seen = set()
+    deadline = time.monotonic() + 30
+    with leased(store, "runs/r", reader="export", clock=lambda: next(now), renewed_after_s=0.01):
+        while len(seen) < 3:
+            held = {entry.key for entry in store.scan("runs/r/readers/")}
+            assert held
+            seen |= held
+            assert time.monotonic() < deadline
+    assert list(store.scan("runs/r/")) == []
 
 
 def test_lease_that_cannot_be_given_back_does_not_lose_what_was_read(store, monkeypatch, caplog):
