@@ -13,7 +13,7 @@ from shardline.artifacts.gate import (
     gate_failures,
     regressions,
     rows_in_words,
-    same_rows,
+    same_measure,
 )
 from shardline.artifacts.manifest import ModelManifest
 from shardline.artifacts.registry import resolve
@@ -40,8 +40,9 @@ def cannot_measure(holder: ModelManifest, candidate: ModelManifest) -> Mapping[s
     """
     raise GateError(
         f"versions {candidate.version} and {holder.version} of model {candidate.name!r} were not "
-        f"evaluated on the same rows ({rows_in_words(candidate)}; {rows_in_words(holder)}), and "
-        "the gate compares them; train, evaluate and export both on one dataset version."
+        f"evaluated on the same rows by the same builder ({rows_in_words(candidate)}; "
+        f"{rows_in_words(holder)}), and the gate compares them; train, evaluate and export both on "
+        "one dataset version, with one code and model.params."
     )
 
 
@@ -51,7 +52,7 @@ class Gate:
 
     bounds: Mapping[str, Bound] = field(default_factory=dict)
     measure: Measure = cannot_measure
-    """Asked when the alias's holder was evaluated on other rows."""
+    """Asked when the alias's holder was evaluated on other rows, or by another builder."""
 
 
 def export_run(
@@ -74,7 +75,8 @@ def export_run(
         code: The builder's.
         run: Where TensorFlow may be imported.
         step: Of the checkpoint; left out, the best by `train.checkpoint.monitor`, or the last.
-        measure: Asked by a gate that compares, when the alias's holder was evaluated on other rows.
+        measure: Asked by a gate that compares, when the alias's holder was evaluated on other rows
+            or by another builder.
 
     Raises:
         NotFoundError: The run has no such checkpoint.
@@ -168,5 +170,5 @@ def _regressions(store: Store, manifest: ModelManifest, holder: int, gate: Gate)
         held = resolve(store, manifest.name, version=holder)
     except NotFoundError:
         return []  # removed by hand; every version is better than none
-    metrics = held.metrics if same_rows(manifest, held) else gate.measure(held, manifest)
+    metrics = held.metrics if same_measure(manifest, held) else gate.measure(held, manifest)
     return regressions(manifest.metrics, metrics, gate.bounds, holder=holder)
