@@ -54,7 +54,8 @@ def roots_of(store: Store, graph: Graph, reference: Reference) -> list[str]:
     """
     wanted = _prefix_or_id(store, reference)
     exact = [node for node in graph.nodes if node == wanted]
-    found = exact or [node for node in graph.nodes if node.startswith(f"{wanted}/")]
+    # Runs that only models tell of have "#" and a digest after their name.
+    found = exact or [node for node in graph.nodes if node.startswith((f"{wanted}/", f"{wanted}#"))]
     if not found:
         raise NotFoundError(
             f"store {store.uri} has no {wanted}; `shardline datasets`, `runs` and `models` list "
