@@ -70,6 +70,25 @@ def test_export_text_and_odd_names_are_served_under_their_raw_names(two_inputs, 
     assert tf.dtypes.as_dtype(signature.inputs["city"].dtype) == tf.string
 
 
+def test_saved_model_columns_called_like_keywords_stay_apart(tmp_path):
+    import keras
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    columns = [Column(name=name, dtype="float32") for name in ("input_1", "per cent", "input_0")]
+    inputs = [keras.Input((1,), name=column.name) for column in columns]
+    model = keras.Model(inputs, keras.layers.Concatenate()(inputs))
+    label = Label(name="y", dtype="float32")
+    write_saved_model(model, tmp_path / "model", inputs=columns, label=label)
+    proto = saved_model_pb2.SavedModel()
+    proto.ParseFromString((tmp_path / "model/saved_model.pb").read_bytes())
+    inputs = proto.meta_graphs[0].signature_def["serving_default"].inputs
+    assert {name: info.name for name, info in inputs.items()} == {
+        "input_1": "serving_default_input_0:0",
+        "per cent": "serving_default_input_1:0",
+        "input_0": "serving_default_input_2:0",
+    }
+
+
 def test_saved_model_output_named_like_the_label_keeps_both(tmp_path):
     import keras
 

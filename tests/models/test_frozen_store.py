@@ -87,6 +87,17 @@ def test_version_is_measured_on_the_rows_of_a_later_dataset(store, spec, tmp_pat
     assert metrics["accuracy"] != resolve(store, "houses", version=1).metrics["accuracy"]
 
 
+def test_version_is_not_measured_by_the_losses_that_another_model_adds(store, spec, tmp_path):
+    """An activity regularizer's: there is none before the model is called."""
+    added = MODEL.replace('"softmax"', '"softmax", activity_regularizer="l2"')
+    (tmp_path / "model.py").write_text(added)
+    first, second = (resolve(store, "houses", version=number) for number in (1, 2))
+    code_digest = collect_code(spec).digest
+    lineage = second.lineage.model_copy(update={"code_digest": code_digest})
+    found = measured(store, spec, second.model_copy(update={"lineage": lineage}))
+    assert found == {"accuracy": pytest.approx(first.metrics["accuracy"], rel=1e-5)}
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

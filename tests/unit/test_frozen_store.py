@@ -22,7 +22,7 @@ from shardline.data.reading import read_split
 from shardline.data.statistics.document import load_statistics
 from shardline.errors import FormatError
 from shardline.lineage.reading import read_graph, roots_of
-from shardline.lineage.references import parse_reference
+from shardline.lineage.references import RunReference, parse_reference
 from shardline.scoring.job import ScoreManifest
 from shardline.store import Store, read_marker
 from shardline.training.run import RunManifest
@@ -118,6 +118,16 @@ def test_frozen_scores_are_read_and_lead_back_to_the_files(store):
     assert {(node.label, node.stored) for node in models} == {
         ("houses/1", True), ("houses/2", True), ("houses/4", False),
     }  # fmt: skip
+
+
+def test_lineage_of_a_run_that_was_removed_is_what_its_models_tell(store):
+    store.delete_folder("runs/houses")
+    graph = read_graph(store)
+    roots = roots_of(store, graph, RunReference("houses"))
+    assert {(graph.nodes[root].kind, graph.nodes[root].stored) for root in roots} == {
+        ("run", False)
+    }
+    assert "models/houses/1" in graph.around(roots).nodes
 
 
 def test_lineage_verb_draws_prints_and_gives_json(store, tmp_path, capfd):

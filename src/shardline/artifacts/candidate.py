@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -50,9 +50,15 @@ class RestoredModel:
 
 def recipe_digest(spec: Spec) -> str:
     """Sha256 of what the spec adds to checkpoint, code and dataset: parameters and dtype policy."""
-    section = spec.model.model_dump(mode="json")
-    if spec.train.mixed_precision != "float32":
-        section["mixed_precision"] = spec.train.mixed_precision
+    return recipe_digest_of(spec.model_dump(mode="json"))
+
+
+def recipe_digest_of(resolved: Mapping[str, Any]) -> str:
+    """The same of a resolved spec as artifacts keep it."""
+    section = dict(resolved.get("model", {}))
+    mixed_precision = resolved.get("train", {}).get("mixed_precision", "float32")
+    if mixed_precision != "float32":
+        section["mixed_precision"] = mixed_precision
     return hashlib.sha256(json.dumps(section, sort_keys=True).encode()).hexdigest()
 
 

@@ -11,9 +11,6 @@ from shardline.artifacts.signature import SIGNATURE, call_keywords
 from shardline.data.schema import Column
 from shardline.report import one_line
 
-MAX_SHOWN = 800
-"""Characters of an example row; a longer one is taken from `model.json`."""
-
 
 def calls(manifest: ModelManifest, own: Sequence[OwnObject]) -> str:
     """Markdown with commands that work as they stand."""
@@ -43,10 +40,7 @@ def _curl(manifest: ModelManifest) -> str:
     url = f"http://localhost:8000/v1/models/{manifest.name}:predict"
     if manifest.example is None:
         return f"curl -d @rows.json {url}"
-    body = json.dumps({"instances": [manifest.example]}, ensure_ascii=False)
-    if len(body) <= MAX_SHOWN:
-        quoted = body.replace("'", "'\\''")
-        return f"curl -d '{quoted}' {url}"
+    # The row is somebody's: it stays in model.json, since cards are shown around.
     taken = f'json.load(open("{MARKER_NAME}"))["example"]'
     wrapped = f'import json; print(json.dumps({{"instances": [{taken}]}}))'
     return f"python3 -c '{wrapped}' > rows.json\ncurl -d @rows.json {url}"

@@ -63,16 +63,14 @@ def regressions(
     return failures
 
 
-def same_rows(a: ModelManifest, b: ModelManifest) -> bool:
-    """Whether the metrics of two versions come from the same rows.
+def same_measure(a: ModelManifest, b: ModelManifest) -> bool:
+    """Whether the metrics of two versions mean the same: same rows, and same builder.
 
-    Versions from before `evaluated_split` was recorded were evaluated on the one split that a
-    dataset version has for it.
+    A builder's code and parameters say what is computed under a metric's name. Versions from before
+    `evaluated_split` was recorded were evaluated on the one split that a dataset version has for
+    it.
     """
-    if not (a.metrics and b.metrics) or (a.lineage.dataset, a.lineage.dataset_version) != (
-        b.lineage.dataset,
-        b.lineage.dataset_version,
-    ):
+    if not (a.metrics and b.metrics) or _measured_by(a) != _measured_by(b):
         return False
     return a.evaluated_split == b.evaluated_split or None in (a.evaluated_split, b.evaluated_split)
 
@@ -83,3 +81,9 @@ def rows_in_words(manifest: ModelManifest) -> str:
         return f"version {manifest.version} on none"
     lineage, split = manifest.lineage, manifest.evaluated_split or "held-out"
     return f"version {manifest.version} on {split} of {lineage.dataset}/{lineage.dataset_version}"
+
+
+def _measured_by(manifest: ModelManifest) -> tuple[str, ...]:
+    lineage = manifest.lineage
+    rows = (lineage.dataset, lineage.dataset_version)
+    return (*rows, lineage.code_digest, lineage.recipe_digest)

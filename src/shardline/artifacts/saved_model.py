@@ -1,6 +1,6 @@
 """A Keras model as a SavedModel that takes raw columns and answers outputs, all by name."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -128,20 +128,19 @@ def _output_column(name: str, spec: Any) -> Column:
 
 def _name_inputs(file: Path, keywords: Mapping[str, str]) -> None:
     """Give the inputs their raw names in the SignatureDef, which is what other runtimes read."""
-    from tensorflow.core.protobuf import saved_model_pb2
+    from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
-    renamed = _renamed(keywords.items())
-    if not renamed:
+    if all(name == keyword for name, keyword in keywords.items()):
         return
     proto = saved_model_pb2.SavedModel()
     proto.ParseFromString(file.read_bytes())
     inputs = proto.meta_graphs[0].signature_def[SIGNATURE].inputs
-    for name, keyword in renamed:
-        inputs[name].CopyFrom(inputs[keyword])
-    for _, keyword in renamed:
-        del inputs[keyword]
+    # All are taken out before any is put in: a column may be called what is another's keyword.
+    infos = {
+        name: meta_graph_pb2.TensorInfo.FromString(inputs[keyword].SerializeToString())
+        for name, keyword in keywords.items()
+    }
+    inputs.clear()
+    for name, info in infos.items():
+        inputs[name].CopyFrom(info)
     file.write_bytes(proto.SerializeToString(deterministic=True))
-
-
-def _renamed(keywords: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    return [(name, keyword) for name, keyword in keywords if name != keyword]

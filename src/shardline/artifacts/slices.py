@@ -44,7 +44,7 @@ def slices_of(
 
     Returns:
         Nothing where answers cannot be compared with the label: several outputs of which none has
-        its name, or other shapes.
+        its name, other shapes, or logits of two classes.
     """
     score = scored(answers, rows[label.name], label)
     if score is None or not len(score.values):
@@ -75,7 +75,10 @@ def scored(answers: Mapping[str, Array], expected: Array, label: Label) -> Score
     is_two = is_class and np.isin(expected, (0, 1)).all()
     if is_two and (answer >= 0).all() and (answer <= 1).all():
         return Score("accuracy", (answer >= 0.5) == expected)
-    return None if label.vocabulary else Score("mean absolute error", abs(answer - expected))
+    # Of two classes other answers are logits, whose distance from 0 and 1 means nothing.
+    return (
+        None if is_two or label.vocabulary else Score("mean absolute error", abs(answer - expected))
+    )
 
 
 def _measured(score: Score) -> Callable[[str | None, str, Array], Slice]:

@@ -123,7 +123,11 @@ def evaluate_version(
 def _measured(
     model: Any, predictor: Predictor, batches: Iterable[Batch], label: str
 ) -> dict[str, Any]:
-    """The model's loss and metrics of the predictor's answers, over all rows."""
+    """The model's loss and metrics of the predictor's answers, over all rows.
+
+    Without the loss where the model adds losses of its own (regularizers, `add_loss`): those are of
+    its own weights and answers, and evaluations of such models have them in the loss.
+    """
     import keras
 
     model.reset_metrics()
@@ -136,10 +140,12 @@ def _measured(
         if arranged is None:
             arranged = _arrangement(model, model(x, training=False), predictor.manifest)
         answers = arranged(predictor.predict(batch))
-        loss = model.compute_loss(x=x, y=y, y_pred=answers, training=False)
-        mean_loss.update_state(loss, sample_weight=len(y))
+        of_batch = model.compute_loss(x=x, y=y, y_pred=answers, training=False)
+        mean_loss.update_state(of_batch, sample_weight=len(y))
         logs = model.compute_metrics(x, y, answers, None)
-    return {**logs, "loss": float(mean_loss.result())}
+    # Asked last: some layers add losses only once they are called.
+    loss = {} if model.losses else {"loss": float(mean_loss.result())}
+    return {name: value for name, value in logs.items() if name != "loss"} | loss
 
 
 def _tensors(batch: Batch) -> dict[str, Any]:
@@ -198,11 +204,11 @@ def _check_comparable(holder: ModelManifest, dataset: DatasetManifest) -> None:
 def _check_measurable(model: Any) -> None:
     import keras
 
-    if type(model).test_step is not keras.Model.test_step or model.losses:
+    if type(model).test_step is not keras.Model.test_step:
         raise GateError(
-            "the model has a test_step or losses of its own, so its metrics cannot be taken of "
-            "another model's answers; evaluate both versions on one dataset version, or leave "
-            "max_regression out."
+            "the model has a test_step of its own, so its metrics cannot be taken of another "
+            "model's answers; evaluate both versions on one dataset version and with one code and "
+            "model.params, or leave max_regression out."
         )
 
 

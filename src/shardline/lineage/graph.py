@@ -79,6 +79,9 @@ class RunRecord:
     spec_digest: str
     builder: str
     code_files: tuple[str, ...]
+    recipe_digest: str
+    """Sha256 of the spec's `model` section."""
+    seed: int | None
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,8 @@ class ModelRecord:
     facts: Mapping[str, Any]
     aliases: tuple[str, ...] = ()
     keeps_spec: bool = False
+    seed: int | None = None
+    """Of the spec that it keeps."""
     stored: bool = True
 
 
@@ -208,11 +213,11 @@ def _add_model(parts: _Parts, record: ModelRecord, runs: Sequence[RunRecord]) ->
     )
     dataset = f"{made_from['dataset']}/{made_from['dataset_version']}"
     trained = next((each for each in runs if each.name == made_from["run"]), None)
-    if trained and (trained.dataset, trained.code_digest) == (dataset, made_from["code_digest"]):
+    if trained and _may_have_made(trained, record, dataset):
         run, spec_of_run = run_id(trained.name), trained.spec_digest
     else:
         # The name was given to another run since, or the run was removed: what is known is here.
-        run, spec_of_run = _lost_run(parts, made_from, dataset), None
+        run, spec_of_run = _lost_run(parts, record, dataset), None
     parts.edge(run, made, f"exported at step {made_from['step']}")
     if made_from["spec_digest"] != spec_of_run:
         where = f"models/{label}/model.json" if record.keeps_spec else None
@@ -223,9 +228,23 @@ def _add_model(parts: _Parts, record: ModelRecord, runs: Sequence[RunRecord]) ->
         parts.edge(made, parts.node(pointer), "is")
 
 
-def _lost_run(parts: _Parts, made_from: Mapping[str, Any], dataset: str) -> str:
+def _may_have_made(run: RunRecord, model: ModelRecord, dataset: str) -> bool:
+    """Whether the run of today was begun with what the model was made from."""
+    made_from = model.lineage
+    begun_with = (run.dataset, run.code_digest, run.recipe_digest)
+    same_seed = model.seed is None or model.seed == run.seed
+    return same_seed and begun_with == (
+        dataset,
+        made_from["code_digest"],
+        made_from["recipe_digest"],
+    )
+
+
+def _lost_run(parts: _Parts, model: ModelRecord, dataset: str) -> str:
+    made_from = model.lineage
     digest = made_from["code_digest"]
-    identity = hashlib.sha256(f"{dataset} {digest}".encode()).hexdigest()[:8]
+    begun_with = f"{dataset} {digest} {made_from['recipe_digest']} {model.seed}"
+    identity = hashlib.sha256(begun_with.encode()).hexdigest()[:8]
     run = Node(f"runs/{made_from['run']}#{identity}", "run", made_from["run"], {}, stored=False)
     parts.node(run)
     parts.edge(_mentioned_dataset(parts, dataset), run.id, "trained on")

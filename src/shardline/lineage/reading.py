@@ -1,11 +1,12 @@
 """The records that a store's lineage is made of: every marker, read once, several at a time."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from shardline.artifacts.aliases import list_aliases, read_alias
 from shardline.artifacts.author import when_in_words
+from shardline.artifacts.candidate import recipe_digest_of
 from shardline.artifacts.manifest import MODELS_FOLDER
 from shardline.artifacts.registry import VersionEntry, list_versions
 from shardline.data.manifest import dataset_versions, load_dataset
@@ -53,7 +54,8 @@ def roots_of(store: Store, graph: Graph, reference: Reference) -> list[str]:
     """
     wanted = _prefix_or_id(store, reference)
     exact = [node for node in graph.nodes if node == wanted]
-    found = exact or [node for node in graph.nodes if node.startswith(f"{wanted}/")]
+    # Runs that only models tell of have "#" and a digest after their name.
+    found = exact or [node for node in graph.nodes if node.startswith((f"{wanted}/", f"{wanted}#"))]
     if not found:
         raise NotFoundError(
             f"store {store.uri} has no {wanted}; `shardline datasets`, `runs` and `models` list "
@@ -101,6 +103,8 @@ def _runs(store: Store) -> Iterable[Record]:
             spec_digest=digest_of(manifest.spec),
             builder=str(builder),
             code_files=tuple(sorted(manifest.code)),
+            recipe_digest=recipe_digest_of(manifest.spec),
+            seed=_seed(manifest.spec),
         )
 
 
@@ -126,12 +130,19 @@ def _model_record(name: str, entry: VersionEntry, aliases: tuple[str, ...]) -> M
         }
         lineage = manifest.lineage.model_dump(mode="json")
         keeps_spec = manifest.spec is not None
-        return ModelRecord(name, entry.version, lineage, facts, aliases, keeps_spec)
+        return ModelRecord(
+            name, entry.version, lineage, facts, aliases, keeps_spec, _seed(manifest.spec)
+        )
     if tombstone is not None:
         facts = {"deleted by": tombstone.who, "why": tombstone.why}
         lineage = tombstone.lineage.model_dump(mode="json")
         return ModelRecord(name, entry.version, lineage, facts, stored=False)
     return None
+
+
+def _seed(spec: Mapping[str, Any] | None) -> int | None:
+    train = spec.get("train") if spec else None
+    return train.get("seed") if isinstance(train, dict) else None
 
 
 def _scores(store: Store) -> Iterable[Record]:

@@ -161,9 +161,9 @@ def test_promote_beside_a_holder_of_other_rows_has_it_measured_on_these(local):
     with pytest.raises(GateError) as caught:
         promoted(local, second, NOT_WORSE)
     assert caught.value.message == (
-        "versions 2 and 1 of model 'tiny' were not evaluated on the same rows (version 2 on test "
-        "of tiny/v2; version 1 on test of tiny/v1), and the gate compares them; train, evaluate "
-        "and export both on one dataset version."
+        "versions 2 and 1 of model 'tiny' were not evaluated on the same rows by the same builder "
+        "(version 2 on test of tiny/v2; version 1 on test of tiny/v1), and the gate compares them; "
+        "train, evaluate and export both on one dataset version, with one code and model.params."
     )
     asked = []
 
@@ -173,6 +173,13 @@ def test_promote_beside_a_holder_of_other_rows_has_it_measured_on_these(local):
 
     assert promoted(local, second, NOT_WORSE, measure=measure).version == 2
     assert asked == [(1, "version 2 on test of tiny/v2")]
+
+
+def test_promote_beside_a_holder_of_another_builder_has_it_measured_by_the_metrics_of_now(local):
+    (first,) = evaluated(local, 0.99)
+    promoted(local, first)
+    other = manifest(2, metrics={"accuracy": 0.8}, split="test", code_digest="other")
+    assert promoted(local, other, NOT_WORSE, measure=lambda *_: {"accuracy": 0.75}).version == 2
 
 
 def test_promote_that_lost_a_race_is_judged_beside_the_new_holder(local, monkeypatch):

@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 from tests.checkpoints import commit, tensors_of
 from tests.sample_datasets import spec_for, write_dataset
+from tests.sample_registry import AUTHOR, point, publish_versions
 
+from shardline.artifacts.aliases import read_alias
 from shardline.artifacts.candidate import held_candidate
 from shardline.artifacts.checkpoint import Cursor, list_checkpoints, read_tensors
 from shardline.artifacts.evaluation import EvaluationManifest
 from shardline.artifacts.export import ExportResult
-from shardline.artifacts.release import export_run
+from shardline.artifacts.release import Gate, export_run, promote_version
+from shardline.artifacts.rollback import roll_back
 from shardline.data.schema import Column, Label
 from shardline.errors import NotFoundError
 from shardline.evaluation.driver import evaluate_run
@@ -94,3 +97,42 @@ def test_export_freezes_the_step_asked_for_while_it_is_held(line):
         return ExportResult(model="m", version=1, uri=uri, parity=0.0, alias=None, reused=False)
 
     assert export_run(store, spec, code, run=freeze, step=30).uri.endswith("step-00000030")
+
+
+@pytest.fixture
+def export_again(line):
+    """Exports that find the version of a number, with `live` as the spec's alias."""
+    store, spec, code = line
+    publish_versions(store, 1, 2)
+    export = spec.export.model_copy(update={"alias": "live"})
+    spec = spec.model_copy(update={"export": export})
+
+    def again(version, *, reused=True):
+        found = ExportResult("tiny", version, "uri", 0.0, alias=None, reused=reused)
+        return export_run(store, spec, code, run=lambda *_: found)
+
+    return again
+
+
+def test_export_of_a_version_that_was_rolled_back_leaves_the_alias(line, export_again, caplog):
+    store, spec, _ = line
+    point(store, 1)
+    assert export_again(2).alias == "live"
+    roll_back(store, "tiny", "live", to=None, why="bad", author=AUTHOR)
+    assert export_again(2).alias is None
+    assert read_alias(store, "tiny", "live").version == 1
+    assert caplog.messages == [
+        "alias 'live' of model 'tiny' stays at version 1: version 2 held it before and is no new "
+        "one; move it with `shardline promote --version 2`."
+    ]
+    promote_version(store, spec, Gate(), version=2, alias="live", why="it was good")
+    assert (export_again(2).alias, read_alias(store, "tiny", "live").version) == ("live", 2)
+
+
+def test_export_of_an_old_step_does_not_take_the_alias_back(line, export_again):
+    store, *_ = line
+    point(store, 1)
+    point(store, 2)
+    assert export_again(1).alias is None
+    assert read_alias(store, "tiny", "live").version == 2
+    assert export_again(1, reused=False).alias == "live"

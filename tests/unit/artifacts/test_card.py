@@ -162,10 +162,10 @@ def test_card_shows_names_that_look_like_markup_as_they_are():
     assert code(" ") == '`""`'
 
 
-@pytest.mark.parametrize("letters", [1, 900])
-def test_card_has_a_command_that_sends_the_example(letters, tmp_path, monkeypatch):
-    example = MANIFEST.example | {"city": "d'\"Isère `$(exit 9)`" * letters}
+def test_card_has_a_command_that_sends_the_example_and_does_not_show_it(tmp_path, monkeypatch):
+    example = MANIFEST.example | {"city": "d'\"Isère `$(exit 9)`"}
     facts = changed(example=example)
+    assert "Isère" not in model_card(facts)
     (tmp_path / "model.json").write_text(facts.manifest.model_dump_json())
     (tmp_path / "curl").write_text('#!/bin/sh\ncase "$2" in @*) cat "${2#@}";; *) echo "$2";; esac')
     (tmp_path / "curl").chmod(0o755)
@@ -177,7 +177,6 @@ def test_card_has_a_command_that_sends_the_example(letters, tmp_path, monkeypatc
     assert json.loads(sent) == {"instances": [example]}
     assert parse_predict(sent.encode(), INPUTS, max_rows=1).num_rows == 1
     assert shlex.split(command)[-1] == "http://localhost:8000/v1/models/flowers:predict"
-    assert len(command) < 1500
 
 
 def test_card_of_inputs_too_large_for_an_example_names_their_shapes():

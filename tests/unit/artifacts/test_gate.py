@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from tests.sample_registry import manifest
 
-from shardline.artifacts.gate import gate_failures, regressions, same_rows
+from shardline.artifacts.gate import gate_failures, regressions, same_measure
 from shardline.spec.output import Bound
 
 NOT_WORSE = {"accuracy": Bound(min=0.5, max_regression=0.0)}
@@ -100,9 +100,12 @@ def test_bound_that_cannot_be_judged_by_is_refused(section, sentence):
         ({"dataset_version": "v2"}, False),
         ({"dataset": "other"}, False),
         ({"metrics": {}}, False),
+        ({"code_digest": "other"}, False),
+        ({"recipe_digest": "other"}, False),
+        ({"spec_digest": "other"}, True),
     ],
 )
-def test_same_rows(changes, same):
+def test_same_measure(changes, same):
     evaluated = {"metrics": {"loss": 1.0}, "split": "test"}
     a, b = manifest(1, **evaluated), manifest(2, **(evaluated | changes))
-    assert same_rows(a, b) == same_rows(b, a) == same
+    assert same_measure(a, b) == same_measure(b, a) == same

@@ -91,6 +91,8 @@ def test_slices_are_bounded_in_number():
         ({"a": np.zeros((1, 2))}, KIND, column(2)),
         ({"a": np.zeros((1, 2))}, KIND, column(-1)),
         ({"a": column(-3.0)}, FLAG, column(1)),
+        ({"a": column(-3.0, 2.0)}, Label(name="flag", dtype="int64"), column(0, 1)),
+        ({"a": column(-3.0, 2.0)}, Label(name="flag", dtype="bool"), column(False, True)),
         ({"a": np.array([["text"]])}, PRICE, column(1.0)),
         ({"a": np.zeros((1, 2, 2))}, Label(name="l", dtype="float32", shape=(2, 2)), np.zeros(1)),
     ],

@@ -35,7 +35,9 @@ SOURCE = {
     "files": {"a.csv": "a" * 64, "b.csv": "b" * 64},
 }
 DATASET = DatasetRecord("houses", "d1", 100, SOURCE)
-RUN = RunRecord("houses", "houses/d1", "c" * 64, "s" * 64, "model:build", ("model.py",))
+RUN = RunRecord(
+    "houses", "houses/d1", "c" * 64, "s" * 64, "model:build", ("model.py",), "r" * 64, seed=1
+)
 LINEAGE = {
     "dataset": "houses",
     "dataset_version": "d1",
@@ -43,8 +45,9 @@ LINEAGE = {
     "step": 40,
     "code_digest": "c" * 64,
     "spec_digest": "s" * 64,
+    "recipe_digest": "r" * 64,
 }
-MODEL = ModelRecord("houses", 3, LINEAGE, {"metrics": {"mae": 0.25}}, ("production",))
+MODEL = ModelRecord("houses", 3, LINEAGE, {"metrics": {"mae": 0.25}}, ("production",), seed=1)
 SCORES = ScoresRecord("houses", "v3-abc", "houses", 3, {"rows_scored": 7})
 LINE = [DATASET, RUN, MODEL, SCORES]
 ALL = {
@@ -93,6 +96,26 @@ def test_run_that_was_begun_anew_is_not_taken_for_the_one_that_made_the_model():
             f"datasets/houses/{changed.get('dataset_version', 'd1')}",
             f"code/{changed.get('code_digest', 'c' * 64)[:12]}",
         }
+
+
+@pytest.mark.parametrize(
+    "begun_anew", [{"recipe_digest": "x" * 64}, {"seed": 2}], ids=["params", "seed"]
+)
+def test_run_that_was_begun_anew_with_other_parameters_is_another(begun_anew):
+    graph = build_graph([DATASET, replace(RUN, **begun_anew), MODEL])
+    (edge,) = [e for e in graph.made_from("models/houses/3") if e.how == "exported at step 40"]
+    assert edge.used.startswith("runs/houses#")
+
+
+def test_run_of_a_deleted_model_is_found_without_its_seed():
+    graph = build_graph([DATASET, RUN, replace(MODEL, seed=None, stored=False)])
+    assert ("runs/houses", "models/houses/3") in ends(graph.edges)
+
+
+def test_lost_runs_of_one_name_are_told_apart_by_their_parameters():
+    other = replace(MODEL, version=4, lineage=LINEAGE | {"recipe_digest": "x" * 64})
+    graph = build_graph([MODEL, other])
+    assert len([node for node in graph.nodes.values() if node.kind == "run"]) == 2
 
 
 def test_spec_of_an_export_that_differs_from_the_runs_is_one_of_its_own():
