@@ -338,6 +338,47 @@ def more_captures(proto, canary):
     bound.extend(list(bound) * 3)
 
 
+def unlisted_filling(proto, canary):
+    """A function that the list of functions leaves out fills the table: TensorFlow calls it."""
+
+    @tf.function(input_signature=[])
+    def evil():
+        tf.raw_ops.SaveV2(
+            prefix=str(canary.ran), tensor_names=["a"], shape_and_slices=[""], tensors=[[1.0]]
+        )
+
+    library = _graph(proto).library
+    library.function.add().CopyFrom(evil.get_concrete_function().function_def)
+    objects = proto.meta_graphs[0].object_graph_def
+    table = next(node for node in objects.nodes if node.WhichOneof("kind") == "resource")
+    filling = next(child for child in table.children if child.local_name == "_initialize")
+    called = objects.nodes[filling.node_id].bare_concrete_function
+    called.concrete_function_name = library.function[-1].signature.name
+
+
+def unlisted_read(proto, canary):
+    """Nothing calls the function that fills a table from its argument."""
+    function = _graph(proto).library.function.add()
+    function.CopyFrom(_filling_function(proto))
+    function.signature.name = "evil"
+
+
+def unlisted_capture(proto, canary):
+    objects = proto.meta_graphs[0].object_graph_def
+    objects.nodes.add().captured_tensor.concrete_function = "evil"
+
+
+def unlisted_restore(proto, canary):
+    objects = proto.meta_graphs[0].object_graph_def
+    objects.nodes.add().function.concrete_functions.append("evil")
+
+
+def save_that_nothing_runs(proto, canary):
+    function = _graph(proto).library.function.add()
+    function.CopyFrom(_some_function(proto, "SaveV2")[0])
+    function.signature.name = "evil"
+
+
 def constant_bomb(proto, canary):
     function, _ = _some_function(proto, "MatMul")
     bomb = function.node_def.add(name="evil", op="Const")
@@ -534,6 +575,12 @@ FILE_NAMES = {
     "too many captures": Hostile(
         edited(more_captures, start=with_vocabulary), "its name is an argument"
     ),
+    "table that nothing fills": Hostile(
+        edited(unlisted_read, start=with_vocabulary), "for a file that is not its own: nothing"
+    ),
+    "save that nothing runs": Hostile(
+        edited(save_that_nothing_runs), "for a file that is not its own: nothing"
+    ),
     "restore from a constant": Hostile(
         edited(restore_from_a_constant), "its name comes from node 'evil' of function"
     ),
@@ -543,6 +590,17 @@ FILE_NAMES = {
 }  # fmt: skip
 
 OBJECTS = {
+    "unlisted function that writes": Hostile(
+        edited(unlisted_filling, start=with_vocabulary),
+        "for a file that is not its own: nothing",
+        live=True,
+    ),
+    "unlisted function": Hostile(
+        edited(unlisted_restore), "has an object that calls 'evil', which is not among its"
+    ),
+    "unlisted function of a capture": Hostile(
+        edited(unlisted_capture), "has an object that calls 'evil', which is not among its"
+    ),
     "registered class": Hostile(
         edited(registered_class), "has an object of the registered class 'evil.Canary'"
     ),

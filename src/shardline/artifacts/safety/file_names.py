@@ -62,7 +62,12 @@ class FileNames:
                 self._require(place, node, self._roots(place), {self._save_node})
 
     def _require(self, place: str, node: Any, found: Iterator[str], allowed: set[str]) -> None:
-        other = next((origin for origin in found if origin not in allowed), None)
+        origins = list(found)
+        # A function that nothing is seen to call may still be called, in a way not thought of.
+        other = next(
+            (origin for origin in origins if origin not in allowed),
+            None if origins else "nothing is known to call its function",
+        )
         if other is not None:
             refuse(
                 self._model,
