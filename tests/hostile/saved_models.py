@@ -487,6 +487,28 @@ def truncated_variables(folder, canary):
     data.write_bytes(data.read_bytes()[:4])
 
 
+def second_variables(folder, canary):
+    """Shapes without bytes, and an honest checkpoint where some look for it first."""
+    variables = folder / "variables"
+    decoy = variables / "variables"
+    decoy.mkdir()
+    for file in variables.glob("variables.*"):
+        file.rename(decoy / file.name.replace("variables", "good"))
+    (decoy / "checkpoint").write_text('model_checkpoint_path: "good"\n')
+    tf.raw_ops.SaveV2(
+        prefix=str(decoy),
+        tensor_names=["weight/.ATTRIBUTES/VARIABLE_VALUE"],
+        shape_and_slices=[""],
+        tensors=[tf.zeros((1 << 10, 1))],
+    )
+    with next(variables.glob("variables.data*")).open("r+b") as file:
+        file.truncate(10)
+
+
+def file_among_variables(folder, canary):
+    (folder / "variables" / "checkpoint").write_text('model_checkpoint_path: "good"\n')
+
+
 def damaged_index(folder, canary):
     (folder / "variables" / "variables.index").write_bytes(bytes(100))
 
@@ -632,6 +654,12 @@ FOLDERS = {
     "pickled graph": Hostile(changed(pickled_graph), "has a damaged saved_model.pb"),
     "truncated graph": Hostile(changed(truncated_graph), "has a damaged saved_model.pb"),
     "truncated variables": Hostile(changed(truncated_variables), "declares variables of"),
+    "second variables": Hostile(
+        changed(second_variables), "has 'variables/variables', which no exported model has"
+    ),
+    "file among the variables": Hostile(
+        changed(file_among_variables), "has 'variables/checkpoint', which no exported model has"
+    ),
     "damaged index": Hostile(changed(damaged_index), "has variables that cannot be read"),
     "no variables": Hostile(changed(without_variables), "has no variables/variables.index"),
 }
