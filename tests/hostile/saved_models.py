@@ -289,11 +289,65 @@ def add_to_main_graph(proto, canary):
 
 def restore_from_a_constant(proto, canary):
     """The saver's own function, which reads another checkpoint than the model's."""
-    function, node = _some_function(proto, "RestoreV2")
+    _open_a_constant(proto, "RestoreV2", canary.secret)
+
+
+def save_to_a_constant(proto, canary):
+    """The saver's own function, which writes elsewhere."""
+    _open_a_constant(proto, "SaveV2", canary.ran)
+
+
+def merge_to_a_constant(proto, canary):
+    _open_a_constant(proto, "MergeV2Checkpoints", canary.ran, index=1)
+
+
+def save_above(proto, canary):
+    """The saver's own function writes beside its argument, then above it."""
+    function, _ = _some_function(proto, "Select")
+    for node in function.node_def:
+        if node.op == "Const" and b"_temp/part" in node.attr["value"].tensor.string_val:
+            node.attr["value"].tensor.string_val[0] = b"/../../evil"
+
+
+def _open_a_constant(proto, op, file, index=0):
+    function, node = _some_function(proto, op)
     path = function.node_def.add(name="evil", op="Const")
     path.attr["dtype"].type = tf.string.as_datatype_enum
-    path.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(str(canary.secret)))
-    node.input[0] = "evil:output:0"
+    path.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(str(file)))
+    node.input[index] = "evil:output:0"
+
+
+def save_instead_of_restoring(proto, canary):
+    """The saver restores by its function that saves; there is none that restores."""
+    graph, saver = _graph(proto), proto.meta_graphs[0].saver_def
+    restoring = _some_function(proto, "RestoreV2")[0]
+    for node in graph.node:
+        if node.name == saver.restore_op_name:
+            graph.node.remove(node)
+            break
+    graph.library.function.remove(restoring)
+    saver.restore_op_name = saver.save_tensor_name.partition(":")[0]
+
+
+def save_at_every_request(proto, canary):
+    """Not for the loader in Python, which calls functions: for a server of graphs."""
+    meta = proto.meta_graphs[0]
+    meta.signature_def["serving_default"].outputs["y"].name = meta.saver_def.save_tensor_name
+
+
+def save_before_an_answer(proto, canary):
+    meta = proto.meta_graphs[0]
+    answer = meta.signature_def["serving_default"].outputs["y"].name.partition(":")[0]
+    node = next(node for node in _graph(proto).node if node.name == answer)
+    node.input.append("^" + meta.saver_def.save_tensor_name.partition(":")[0])
+
+
+def restore_when_loaded(proto, canary):
+    meta = proto.meta_graphs[0]
+    del meta.collection_def["saved_model_main_op"].node_list.value[:]
+    meta.collection_def["saved_model_main_op"].node_list.value.append(
+        meta.saver_def.restore_op_name
+    )
 
 
 def save_when_restored(proto, canary):
@@ -607,9 +661,31 @@ FILE_NAMES = {
         edited(restore_from_a_constant), "its name comes from node 'evil' of function"
     ),
     "restore that saves": Hostile(
-        edited(save_when_restored), "for a file that is not its own: StatefulPartitionedCall"
+        edited(save_when_restored), "for a file that is not its own: "
     ),
 }  # fmt: skip
+
+SAVERS = {
+    "save to a constant": Hostile(
+        edited(save_to_a_constant), "its name comes from node 'evil' of function"
+    ),
+    "merge to a constant": Hostile(
+        edited(merge_to_a_constant), "its name comes from node 'evil' of function"
+    ),
+    "save above the argument": Hostile(edited(save_above), "its name comes from node 'Const_1'"),
+    "save instead of restoring": Hostile(
+        edited(save_instead_of_restoring), "saves when it is restored (node"
+    ),
+    "save at every request": Hostile(
+        edited(save_at_every_request), "for its signature 'serving_default'"
+    ),
+    "save before an answer": Hostile(
+        edited(save_before_an_answer), "for its signature 'serving_default'"
+    ),
+    "restore when loaded": Hostile(
+        edited(restore_when_loaded), "for its collection 'saved_model_main_op'"
+    ),
+}
 
 OBJECTS = {
     "unlisted function that writes": Hostile(
@@ -669,6 +745,7 @@ SAVED_MODELS = {
     for kind, part in (
         ("operation", OPERATIONS),
         ("file name", FILE_NAMES),
+        ("saver", SAVERS),
         ("object", OBJECTS),
         ("folder", FOLDERS),
     )
