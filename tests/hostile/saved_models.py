@@ -690,7 +690,7 @@ SAVERS = {
 OBJECTS = {
     "unlisted function that writes": Hostile(
         edited(unlisted_filling, start=with_vocabulary),
-        "for a file that is not its own: nothing",
+        "contains SaveV2 (node 'SaveV2' of function '__inference_evil",
         live=True,
     ),
     "unlisted function": Hostile(
