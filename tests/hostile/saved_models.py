@@ -417,11 +417,6 @@ def unlisted_read(proto, canary):
     function.signature.name = "evil"
 
 
-def unlisted_capture(proto, canary):
-    objects = proto.meta_graphs[0].object_graph_def
-    objects.nodes.add().captured_tensor.concrete_function = "evil"
-
-
 def unlisted_restore(proto, canary):
     objects = proto.meta_graphs[0].object_graph_def
     objects.nodes.add().function.concrete_functions.append("evil")
@@ -695,9 +690,6 @@ OBJECTS = {
     ),
     "unlisted function": Hostile(
         edited(unlisted_restore), "has an object that calls 'evil', which is not among its"
-    ),
-    "unlisted function of a capture": Hostile(
-        edited(unlisted_capture), "has an object that calls 'evil', which is not among its"
     ),
     "registered class": Hostile(
         edited(registered_class), "has an object of the registered class 'evil.Canary'"

@@ -76,8 +76,7 @@ def _functions(node: Any) -> Iterator[str]:
         yield from node.function.concrete_functions
     elif kind == "bare_concrete_function":
         yield node.bare_concrete_function.concrete_function_name
-    elif kind == "captured_tensor":
-        yield node.captured_tensor.concrete_function
+    # A `captured_tensor` names a function that is not called; quantised layers have unlisted ones.
 
 
 def _check_assets(meta_graph: Any, folder: Path, model: str) -> None:
