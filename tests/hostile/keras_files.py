@@ -74,6 +74,14 @@ def dense(units=1, **config):
     return layer("Dense", units=units, build=[None, 2], **config)
 
 
+WIDE = 1 << 31
+
+
+def wide(name, *shape, **config):
+    """A layer that says that it was built for a shape."""
+    return layer(name, build=[None, *shape], **config)
+
+
 def code_of(canary):
     """Bytecode of a function of one argument that makes the canary's file."""
     scope = {}
@@ -502,6 +510,12 @@ CODE = {
         ),
         "needs custom code, 'evil.__typespec__'",
     ),
+    "type of TensorFlow without a module": Hostile(
+        of_config(
+            lambda c: sequential(dense(dtype={"class_name": "__typespec__", "config": []}))
+        ),
+        "needs custom code, '__typespec__'",
+    ),
     "class name that is a list": Hostile(
         of_config(lambda canary: sequential({"class_name": ["Lambda"], "config": {}})),
         "has a class name that is no text",
@@ -555,6 +569,60 @@ SIZES = {
             )
         ),
         "describes layers of about 274,877,906,944 bytes",
+    ),
+    "features without bytes": Hostile(
+        of_config(lambda c: sequential(wide("BatchNormalization", WIDE), shape=(WIDE,))),
+        "describes layers of about 34,359,738,368 bytes of weights",
+    ),
+    "features of an unbuilt layer": Hostile(
+        of_config(lambda c: sequential(layer("LayerNormalization"), shape=(WIDE,))),
+        "describes layers of about 34,359,738,368 bytes of weights",
+    ),
+    "features along an axis": Hostile(
+        of_config(
+            lambda c: sequential(wide("GroupNormalization", WIDE, 1, axis=1), shape=(WIDE, 1))
+        ),
+        "describes layers of about 34,359,738,368 bytes of weights",
+    ),
+    "features along many axes": Hostile(
+        of_config(
+            lambda c: sequential(
+                wide("RMSNormalization", 1 << 15, 1 << 15, axis=[1, 2]), shape=(1 << 15, 1 << 15)
+            )
+        ),
+        "describes layers of about 17,179,869,184 bytes of weights",
+    ),
+    "slopes without bytes": Hostile(
+        of_config(
+            lambda c: sequential(wide("PReLU", 1 << 15, 1 << 15), shape=(1 << 15, 1 << 15))
+        ),
+        "describes layers of about 4,294,967,296 bytes of weights",
+    ),
+    "slopes inside another layer": Hostile(
+        of_config(
+            lambda c: sequential(
+                wide("TimeDistributed", 2, 1 << 15, 1 << 15, layer=layer("PReLU")),
+                shape=(2, 1 << 15, 1 << 15),
+            )
+        ),
+        "describes layers of about 8,589,934,592 bytes of weights",
+    ),
+    "product without bytes": Hostile(
+        of_config(
+            lambda c: sequential(
+                wide("EinsumDense", 1 << 16, equation="ab,bc->ac", output_shape=[1 << 16]),
+                shape=(1 << 16,),
+            )
+        ),
+        "describes layers of about 17,179,869,184 bytes of weights",
+    ),
+    "scale without bytes": Hostile(
+        of_config(
+            lambda c: sequential(
+                layer("LayerScale", "keras.src.applications.convnext", projection_dim=WIDE)
+            )
+        ),
+        "describes layers of about 8,589,934,592 bytes of weights",
     ),
     "one dimension": Hostile(
         of_config(lambda canary: sequential(dense(), shape=(1 << 60,))),

@@ -289,11 +289,65 @@ def add_to_main_graph(proto, canary):
 
 def restore_from_a_constant(proto, canary):
     """The saver's own function, which reads another checkpoint than the model's."""
-    function, node = _some_function(proto, "RestoreV2")
+    _open_a_constant(proto, "RestoreV2", canary.secret)
+
+
+def save_to_a_constant(proto, canary):
+    """The saver's own function, which writes elsewhere."""
+    _open_a_constant(proto, "SaveV2", canary.ran)
+
+
+def merge_to_a_constant(proto, canary):
+    _open_a_constant(proto, "MergeV2Checkpoints", canary.ran, index=1)
+
+
+def save_above(proto, canary):
+    """The saver's own function writes beside its argument, then above it."""
+    function, _ = _some_function(proto, "Select")
+    for node in function.node_def:
+        if node.op == "Const" and b"_temp/part" in node.attr["value"].tensor.string_val:
+            node.attr["value"].tensor.string_val[0] = b"/../../evil"
+
+
+def _open_a_constant(proto, op, file, index=0):
+    function, node = _some_function(proto, op)
     path = function.node_def.add(name="evil", op="Const")
     path.attr["dtype"].type = tf.string.as_datatype_enum
-    path.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(str(canary.secret)))
-    node.input[0] = "evil:output:0"
+    path.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(str(file)))
+    node.input[index] = "evil:output:0"
+
+
+def save_instead_of_restoring(proto, canary):
+    """The saver restores by its function that saves; there is none that restores."""
+    graph, saver = _graph(proto), proto.meta_graphs[0].saver_def
+    restoring = _some_function(proto, "RestoreV2")[0]
+    for node in graph.node:
+        if node.name == saver.restore_op_name:
+            graph.node.remove(node)
+            break
+    graph.library.function.remove(restoring)
+    saver.restore_op_name = saver.save_tensor_name.partition(":")[0]
+
+
+def save_at_every_request(proto, canary):
+    """Not for the loader in Python, which calls functions: for a server of graphs."""
+    meta = proto.meta_graphs[0]
+    meta.signature_def["serving_default"].outputs["y"].name = meta.saver_def.save_tensor_name
+
+
+def save_before_an_answer(proto, canary):
+    meta = proto.meta_graphs[0]
+    answer = meta.signature_def["serving_default"].outputs["y"].name.partition(":")[0]
+    node = next(node for node in _graph(proto).node if node.name == answer)
+    node.input.append("^" + meta.saver_def.save_tensor_name.partition(":")[0])
+
+
+def restore_when_loaded(proto, canary):
+    meta = proto.meta_graphs[0]
+    del meta.collection_def["saved_model_main_op"].node_list.value[:]
+    meta.collection_def["saved_model_main_op"].node_list.value.append(
+        meta.saver_def.restore_op_name
+    )
 
 
 def save_when_restored(proto, canary):
@@ -336,6 +390,42 @@ def more_captures(proto, canary):
     name = _filling_function(proto).signature.name
     bound = proto.meta_graphs[0].object_graph_def.concrete_functions[name].bound_inputs
     bound.extend(list(bound) * 3)
+
+
+def unlisted_filling(proto, canary):
+    """A function that the list of functions leaves out fills the table: TensorFlow calls it."""
+
+    @tf.function(input_signature=[])
+    def evil():
+        tf.raw_ops.SaveV2(
+            prefix=str(canary.ran), tensor_names=["a"], shape_and_slices=[""], tensors=[[1.0]]
+        )
+
+    library = _graph(proto).library
+    library.function.add().CopyFrom(evil.get_concrete_function().function_def)
+    objects = proto.meta_graphs[0].object_graph_def
+    table = next(node for node in objects.nodes if node.WhichOneof("kind") == "resource")
+    filling = next(child for child in table.children if child.local_name == "_initialize")
+    called = objects.nodes[filling.node_id].bare_concrete_function
+    called.concrete_function_name = library.function[-1].signature.name
+
+
+def unlisted_read(proto, canary):
+    """Nothing calls the function that fills a table from its argument."""
+    function = _graph(proto).library.function.add()
+    function.CopyFrom(_filling_function(proto))
+    function.signature.name = "evil"
+
+
+def unlisted_restore(proto, canary):
+    objects = proto.meta_graphs[0].object_graph_def
+    objects.nodes.add().function.concrete_functions.append("evil")
+
+
+def save_that_nothing_runs(proto, canary):
+    function = _graph(proto).library.function.add()
+    function.CopyFrom(_some_function(proto, "SaveV2")[0])
+    function.signature.name = "evil"
 
 
 def constant_bomb(proto, canary):
@@ -446,6 +536,28 @@ def truncated_variables(folder, canary):
     data.write_bytes(data.read_bytes()[:4])
 
 
+def second_variables(folder, canary):
+    """Shapes without bytes, and an honest checkpoint where some look for it first."""
+    variables = folder / "variables"
+    decoy = variables / "variables"
+    decoy.mkdir()
+    for file in variables.glob("variables.*"):
+        file.rename(decoy / file.name.replace("variables", "good"))
+    (decoy / "checkpoint").write_text('model_checkpoint_path: "good"\n')
+    tf.raw_ops.SaveV2(
+        prefix=str(decoy),
+        tensor_names=["weight/.ATTRIBUTES/VARIABLE_VALUE"],
+        shape_and_slices=[""],
+        tensors=[tf.zeros((1 << 10, 1))],
+    )
+    with next(variables.glob("variables.data*")).open("r+b") as file:
+        file.truncate(10)
+
+
+def file_among_variables(folder, canary):
+    (folder / "variables" / "checkpoint").write_text('model_checkpoint_path: "good"\n')
+
+
 def damaged_index(folder, canary):
     (folder / "variables" / "variables.index").write_bytes(bytes(100))
 
@@ -534,15 +646,51 @@ FILE_NAMES = {
     "too many captures": Hostile(
         edited(more_captures, start=with_vocabulary), "its name is an argument"
     ),
+    "table that nothing fills": Hostile(
+        edited(unlisted_read, start=with_vocabulary), "for a file that is not its own: nothing"
+    ),
+    "save that nothing runs": Hostile(
+        edited(save_that_nothing_runs), "for a file that is not its own: nothing"
+    ),
     "restore from a constant": Hostile(
         edited(restore_from_a_constant), "its name comes from node 'evil' of function"
     ),
     "restore that saves": Hostile(
-        edited(save_when_restored), "for a file that is not its own: StatefulPartitionedCall"
+        edited(save_when_restored), "for a file that is not its own: "
     ),
 }  # fmt: skip
 
+SAVERS = {
+    "save to a constant": Hostile(
+        edited(save_to_a_constant), "its name comes from node 'evil' of function"
+    ),
+    "merge to a constant": Hostile(
+        edited(merge_to_a_constant), "its name comes from node 'evil' of function"
+    ),
+    "save above the argument": Hostile(edited(save_above), "its name comes from node 'Const_1'"),
+    "save instead of restoring": Hostile(
+        edited(save_instead_of_restoring), "saves when it is restored (node"
+    ),
+    "save at every request": Hostile(
+        edited(save_at_every_request), "for its signature 'serving_default'"
+    ),
+    "save before an answer": Hostile(
+        edited(save_before_an_answer), "for its signature 'serving_default'"
+    ),
+    "restore when loaded": Hostile(
+        edited(restore_when_loaded), "for its collection 'saved_model_main_op'"
+    ),
+}
+
 OBJECTS = {
+    "unlisted function that writes": Hostile(
+        edited(unlisted_filling, start=with_vocabulary),
+        "contains SaveV2 (node 'SaveV2' of function '__inference_evil",
+        live=True,
+    ),
+    "unlisted function": Hostile(
+        edited(unlisted_restore), "has an object that calls 'evil', which is not among its"
+    ),
     "registered class": Hostile(
         edited(registered_class), "has an object of the registered class 'evil.Canary'"
     ),
@@ -574,6 +722,12 @@ FOLDERS = {
     "pickled graph": Hostile(changed(pickled_graph), "has a damaged saved_model.pb"),
     "truncated graph": Hostile(changed(truncated_graph), "has a damaged saved_model.pb"),
     "truncated variables": Hostile(changed(truncated_variables), "declares variables of"),
+    "second variables": Hostile(
+        changed(second_variables), "has 'variables/variables', which no exported model has"
+    ),
+    "file among the variables": Hostile(
+        changed(file_among_variables), "has 'variables/checkpoint', which no exported model has"
+    ),
     "damaged index": Hostile(changed(damaged_index), "has variables that cannot be read"),
     "no variables": Hostile(changed(without_variables), "has no variables/variables.index"),
 }
@@ -583,6 +737,7 @@ SAVED_MODELS = {
     for kind, part in (
         ("operation", OPERATIONS),
         ("file name", FILE_NAMES),
+        ("saver", SAVERS),
         ("object", OBJECTS),
         ("folder", FOLDERS),
     )

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,10 @@ def check_variables(folder: Path, model: str) -> None:
     variables = folder / VARIABLES_FOLDER
     if not (variables / INDEX_FILE).is_file():
         refuse(model, f"has no {VARIABLES_FOLDER}/{INDEX_FILE}", "export it anew")
-    present = sum(
-        file.stat().st_size for file in variables.iterdir() if _DATA_FILE.fullmatch(file.name)
-    )
-    reader = _reading(lambda: tf.train.load_checkpoint(str(variables / "variables")), model)
+    present = sum(file.stat().st_size for file in _data_files(variables, model))
+    # Not `tf.train.load_checkpoint`, which prefers a folder of that name to what TensorFlow loads.
+    new_reader = tf.compat.v1.train.NewCheckpointReader
+    reader = _reading(lambda: new_reader(str(variables / "variables")), model)
     shapes = reader.get_variable_to_shape_map()
     dtypes = reader.get_variable_to_dtype_map()
     declared = 0
@@ -57,6 +57,19 @@ def check_variables(folder: Path, model: str) -> None:
                 f"has a variable with a saver of its own, {quoted(node.registered_saver.name)}",
                 "export it without classes of its own",
             )
+
+
+def _data_files(variables: Path, model: str) -> Iterator[Path]:
+    for path in sorted(variables.iterdir()):
+        if path.name == INDEX_FILE:
+            continue
+        if not (_DATA_FILE.fullmatch(path.name) and path.is_file()):
+            refuse(
+                model,
+                f"has {quoted(f'{VARIABLES_FOLDER}/{path.name}')}, which no exported model has",
+                f"keep only {INDEX_FILE} and its data files in {VARIABLES_FOLDER}/",
+            )
+        yield path
 
 
 def _reading(read: Callable[[], Any], model: str) -> Any:

@@ -5,20 +5,40 @@ saver's own nodes are asked to, and tables filled from vocabulary files that lie
 Any other file name, such as a constant, would let the model read what this process may read.
 """
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shardline.artifacts.safety.allowed_ops import RESTORES, SAVES, TABLES_FROM_FILES
 from shardline.artifacts.safety.graph import MAIN, Graph, data_inputs, spot
 from shardline.artifacts.safety.refusal import refuse
+from shardline.artifacts.safety.saver import node_of
 
 DIRECT_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 """Their inputs are the function's arguments, one for one."""
 # What a variable that holds a file name may be used for.
 NAME_VARIABLE_OPS = frozenset({"AssignVariableOp", "ReadVariableOp", "VarIsInitializedOp"})
 
-FILE_NAME_INPUT = {"RestoreV2": 0, "InitializeTableFromTextFileV2": 1}
+FILE_NAME_INPUTS = {
+    "RestoreV2": (0,),
+    "InitializeTableFromTextFileV2": (1,),
+    "SaveV2": (0,),
+    "MergeV2Checkpoints": (0, 1),
+    "ShardedFilename": (0,),
+}
+
+# Inputs that what they give is made of; a name to save to is put together of parts.
+PASSED_ON = {"Identity": slice(1)}
+PASSED_ON_WHEN_SAVING = PASSED_ON | {
+    "ShardedFilename": slice(1),
+    "StringJoin": slice(None),
+    "Select": slice(1, 3),
+    "SelectV2": slice(1, 3),
+    "Pack": slice(None),
+}
+NAME_PART = re.compile(rb"\.part|_temp(_[0-9a-f]+)?/part")
+"""What TensorFlow's saver adds to its argument, for files that it merges in the end."""
 
 ASSET = "a file in assets/"
 SAVER = "the saver's argument"
@@ -30,6 +50,9 @@ class _Value:
 
     place: str
     name: str
+    is_saved_to: bool = False
+    is_added: bool = False
+    """Whether it only follows another text."""
 
 
 class FileNames:
@@ -40,11 +63,11 @@ class FileNames:
         self._model = model
         meta = graph.meta_graph
         self._objects = meta.object_graph_def
-        self._asset_nodes = {_node(asset.tensor_info.name) for asset in meta.asset_file_def}
+        self._asset_nodes = {node_of(asset.tensor_info.name) for asset in meta.asset_file_def}
         saver = meta.saver_def
-        self._saver_input = _node(saver.filename_tensor_name)
-        self._restore_node = _node(saver.restore_op_name)
-        self._save_node = _node(saver.save_tensor_name)
+        self._saver_input = node_of(saver.filename_tensor_name)
+        self._restore_node = node_of(saver.restore_op_name)
+        self._save_node = node_of(saver.save_tensor_name)
 
     def check(self) -> None:
         """Refuse file names that come from anywhere else.
@@ -54,26 +77,34 @@ class FileNames:
         """
         for place, node in self._graph.nodes():
             if node.op in TABLES_FROM_FILES:
-                self._require(place, node, self._origins(self._file_name(place, node)), {ASSET})
+                self._require_names(place, node, ASSET)
             elif node.op in RESTORES:
-                self._require(place, node, self._origins(self._file_name(place, node)), {SAVER})
+                self._require_names(place, node, SAVER)
                 self._require(place, node, self._roots(place), {self._restore_node})
             elif node.op in SAVES:
+                self._require_names(place, node, SAVER)
                 self._require(place, node, self._roots(place), {self._save_node})
 
+    def _require_names(self, place: str, node: Any, allowed: str) -> None:
+        inputs = data_inputs(node)
+        for index in FILE_NAME_INPUTS[node.op]:
+            name = inputs[index] if index < len(inputs) else ""
+            value = _Value(place, name, is_saved_to=node.op in SAVES)
+            self._require(place, node, self._origins(value), {allowed})
+
     def _require(self, place: str, node: Any, found: Iterator[str], allowed: set[str]) -> None:
-        other = next((origin for origin in found if origin not in allowed), None)
+        origins = list(found)
+        # A function that nothing is seen to call may still be called, in a way not thought of.
+        other = next(
+            (origin for origin in origins if origin not in allowed),
+            None if origins else "nothing is known to call its function",
+        )
         if other is not None:
             refuse(
                 self._model,
                 f"contains {node.op} ({spot(place, node)}) for a file that is not its own: {other}",
                 "keep vocabularies in the model, and variables in variables/",
             )
-
-    def _file_name(self, place: str, node: Any) -> _Value:
-        inputs = data_inputs(node)
-        index = FILE_NAME_INPUT[node.op]
-        return _Value(place, inputs[index] if index < len(inputs) else "")
 
     def _origins(self, value: _Value) -> Iterator[str]:
         """Where a text comes from, at all of the places that may have made it."""
@@ -93,9 +124,12 @@ class FileNames:
         node = self._graph.node(value.place, value.name)
         if node is None:
             return [f"no node gives {value.name!r}"], []
+        passed_on = _passed_on(value, node)
+        if passed_on:
+            return [], passed_on
+        if value.is_added and _is_name_part(node):
+            return [], []
         inputs = data_inputs(node)
-        if node.op == "Identity" and inputs:
-            return [], [_Value(value.place, inputs[0])]
         if value.place == MAIN and node.op == "Placeholder":
             return [self._placeholder(node)], []
         if value.place == MAIN and node.op == "ReadVariableOp" and inputs:
@@ -117,7 +151,7 @@ class FileNames:
         for call in self._graph.calls.get(argument.place, []):
             inputs = data_inputs(call.node)
             if _is_direct(call.node, argument.place) and len(inputs) == len(names):
-                before.append(_Value(call.place, inputs[index]))
+                before.append(replace(argument, place=call.place, name=inputs[index]))
             else:
                 found.append(f"its name is given by {spot(call.place, call.node)}, {call.node.op}")
         if argument.place in self._objects.concrete_functions:
@@ -192,8 +226,21 @@ def _is_direct(node: Any, function: str) -> bool:
     return node.op in DIRECT_CALLS and node.attr["f"].func.name == function
 
 
-def _node(tensor: str) -> str:
-    return tensor.partition(":")[0]
+def _passed_on(value: _Value, node: Any) -> list[_Value]:
+    """Texts that the one of this node is made of."""
+    rule = (PASSED_ON_WHEN_SAVING if value.is_saved_to else PASSED_ON).get(node.op)
+    if rule is None:
+        return []
+    joins = node.op == "StringJoin"
+    return [
+        replace(value, name=name, is_added=value.is_added or (joins and number > 0))
+        for number, name in enumerate(data_inputs(node)[rule])
+    ]
+
+
+def _is_name_part(node: Any) -> bool:
+    texts = node.attr["value"].tensor.string_val if node.op == "Const" else ()
+    return bool(texts) and all(NAME_PART.fullmatch(text) for text in texts)
 
 
 def _shared_name(node: Any) -> bytes:

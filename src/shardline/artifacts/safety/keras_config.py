@@ -17,7 +17,8 @@ from shardline.artifacts.safety.keras_names import (
     is_allowed_function,
 )
 from shardline.artifacts.safety.layer_sizes import (
-    built_channels,
+    Shape,
+    built_shapes,
     dimensions,
     shape_sizes,
     weight_bytes,
@@ -40,18 +41,23 @@ class _Part:
     value: Any
     path: str
     depth: int
-    channels: int | None = None
-    """Last dimension that the layer around it was built for, if it says so."""
+    shapes: tuple[Shape, ...] = ()
+    """What the layer around it was built for, if it says so."""
+
+    def called_on(self, unbuilt: int) -> list[Shape]:
+        """Shapes that it may get: what it was built for says nothing where its end is open."""
+        closed = any(isinstance(shape[-1], int) for shape in self.shapes)
+        return [*self.shapes] if closed else [*self.shapes, [None, unbuilt]]
 
     def children(self) -> Iterator["_Part"]:
         if isinstance(self.value, dict):
             for key, value in self.value.items():
                 place = f"{self.path}.{key}" if self.path else key
-                yield _Part(value, place, self.depth + 1, self.channels)
+                yield _Part(value, place, self.depth + 1, self.shapes)
         elif isinstance(self.value, list):
             for index, value in enumerate(self.value):
                 place = f"{self.path}[{index}]"
-                yield _Part(value, place, self.depth + 1, self.channels)
+                yield _Part(value, place, self.depth + 1, self.shapes)
 
 
 def check_config(text: str | bytes, model: str, *, file_bytes: int) -> None:
@@ -76,10 +82,7 @@ def check_config(text: str | bytes, model: str, *, file_bytes: int) -> None:
         _check_calls(part, model)
     # A layer that does not say what it was built for may get all of an input, flattened.
     unbuilt = max((size for part in parts for size in shape_sizes(part.value)), default=1)
-    allocated = sum(
-        weight_bytes(part.value, channels=unbuilt if part.channels is None else part.channels)
-        for part in parts
-    )
+    allocated = sum(weight_bytes(part.value, shapes=part.called_on(unbuilt)) for part in parts)
     allowed = MAX_UNSTORED_WEIGHT_BYTES + MAX_ESTIMATE_RATIO * file_bytes
     if allocated > allowed:
         refuse(
@@ -99,17 +102,17 @@ def _objects(config: Any, model: str) -> Iterator[_Part]:
             refuse(model, f"has a config of more than {MAX_CONFIG_DEPTH} levels", RESAVE)
         if isinstance(part.value, dict):
             if "class_name" in part.value:
-                part = replace(part, channels=_channels(part))
+                part = replace(part, shapes=_built_shapes(part))
             yield part
         waiting.extend(part.children())
 
 
-def _channels(part: _Part) -> int | None:
+def _built_shapes(part: _Part) -> tuple[Shape, ...]:
     """A layer inside another is built with it; one of a model is built by itself."""
     name = part.value["class_name"]
     if isinstance(name, str) and name in ROOT_CLASSES:
-        return None
-    return built_channels(part.value) or part.channels
+        return ()
+    return tuple(built_shapes(part.value)) or part.shapes
 
 
 def _check_names(part: _Part, model: str) -> None:

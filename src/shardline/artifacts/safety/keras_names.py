@@ -72,7 +72,8 @@ FUNCTION_PARTS = ("activations", "constraints", "initializers", "losses", "metri
 
 def is_allowed_class(module: str | None, name: str) -> bool:
     """Whether a config may make an object of this class."""
-    if not name.isidentifier() or name in RUNS_CODE:
+    # `__typespec__` names a class of any module of TensorFlow.
+    if not name.isidentifier() or name in RUNS_CODE or name == "__typespec__":
         return False
     if module is None:  # as Keras 2 wrote it: looked up among Keras's own parts alone
         return True

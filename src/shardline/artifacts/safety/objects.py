@@ -1,5 +1,6 @@
 """The objects of a SavedModel that Python makes on loading, and the files they stand for."""
 
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,7 +20,7 @@ REGISTERED_CLASSES = frozenset({"", "tf.StaticHashTable", "tf.TrackableConstant"
 
 
 def check_objects(meta_graph: Any, folder: Path, model: str) -> None:
-    """Refuse objects of foreign classes, and assets outside `assets/`.
+    """Refuse objects of foreign classes or unlisted functions, and assets outside `assets/`.
 
     Raises:
         UnsafeModelError: There is one.
@@ -47,6 +48,7 @@ def check_objects(meta_graph: Any, folder: Path, model: str) -> None:
                 f"has an object of type {quoted(node.user_object.identifier)}",
                 NEEDS_CODE,
             )
+        _check_functions(node, objects.concrete_functions, model)
     _check_assets(meta_graph, folder, model)
     unstored = sum(map(unstored_bytes, tensors(objects)))
     if unstored > MAX_UNSTORED_CONSTANT_BYTES:
@@ -55,6 +57,26 @@ def check_objects(meta_graph: Any, folder: Path, model: str) -> None:
             f"has {unstored:,} bytes of values in its function signatures that are not in the file",
             "export it anew",
         )
+
+
+def _check_functions(node: Any, listed: Any, model: str) -> None:
+    """TensorFlow also calls a function of the library that the list of functions leaves out."""
+    for name in _functions(node):
+        if name not in listed:  # a look-up by [] would add it
+            refuse(
+                model,
+                f"has an object that calls {quoted(name)}, which is not among its functions",
+                "export it anew",
+            )
+
+
+def _functions(node: Any) -> Iterator[str]:
+    kind = node.WhichOneof("kind")
+    if kind == "function":
+        yield from node.function.concrete_functions
+    elif kind == "bare_concrete_function":
+        yield node.bare_concrete_function.concrete_function_name
+    # A `captured_tensor` names a function that is not called; quantised layers have unlisted ones.
 
 
 def _check_assets(meta_graph: Any, folder: Path, model: str) -> None:

@@ -15,6 +15,7 @@ from shardline.artifacts.safety.limits import MAX_FILES, MAX_GRAPH_FILE_BYTES
 from shardline.artifacts.safety.objects import check_objects
 from shardline.artifacts.safety.operations import check_operations
 from shardline.artifacts.safety.refusal import quoted, refuse
+from shardline.artifacts.safety.saver import check_saver
 from shardline.artifacts.signature import SIGNATURE
 from shardline.model.tensorflow_import import import_tensorflow
 
@@ -40,6 +41,7 @@ def check_saved_model(folder: Path, *, called: str | None = None) -> None:
     graph = Graph(meta_graph)
     check_operations(graph, model)
     FileNames(graph, model).check()
+    check_saver(graph, model)
     check_objects(meta_graph, folder, model)
     check_variables(folder, model)
     if SIGNATURE not in meta_graph.signature_def:
