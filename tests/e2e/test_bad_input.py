@@ -229,7 +229,7 @@ def test_store_below_a_file_is_refused_before_anything_is_read(shardline, toy):
     for verb in ("prepare", "train", "run"):
         refused(
             shardline(verb, toy, "--set", "store=rows.csv/store"),
-            r"cannot write .*/rows\.csv/store/\.shardline/probe: Not a directory; "
+            r"cannot write .*/rows\.csv/store/\.shardline/probes/.*-pointer: Not a directory; "
             r"set store to a folder that this user may write\.",
         )
     assert shardline("prepare", toy).code == 0
@@ -239,7 +239,8 @@ def test_store_in_a_bucket_that_does_not_exist_is_refused(shardline, toy, s3_env
     for verb in ("prepare", "score"):
         refused(
             shardline(verb, toy, "--set", "store=s3://no-such-bucket/root"),
-            r"bucket 'no-such-bucket' does not exist; create it or fix `store`\.",
+            r"bucket 'no-such-bucket' does not exist at http://127\.0\.0\.1:.*; create it or fix "
+            r"`store` \(s3://no-such-bucket/root/.*\)\.",
         )
 
 
