@@ -245,6 +245,7 @@ def test_store_in_a_bucket_that_does_not_exist_is_refused(shardline, toy, s3_env
 
 
 def test_store_that_does_not_answer_is_failed_work(shardline, toy, s3_environment, monkeypatch):
+    monkeypatch.setattr("shardline.store.retrying.MAX_ATTEMPTS", 2)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     done = shardline("prepare", toy, "--set", "store=s3://bucket/root")
     assert done.code == 1

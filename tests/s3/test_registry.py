@@ -30,6 +30,12 @@ EVERY = {"PUT": 4, "GET": 15}
 _roots = itertools.count()
 
 
+@pytest.fixture(params=["moto", "rgw"])
+def s3_server(request, running):
+    """Every test runs once on each."""
+    return running(request.param)
+
+
 @pytest.fixture
 def proxy(any_s3, monkeypatch):
     monkeypatch.setattr(retrying, "FIRST_PAUSE_S", 0.005)
