@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from shardline.cli.options import reported
+from shardline.cli.options import json_option, reported
 
 
 @click.command()
 @click.argument("path", metavar="MODEL", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@json_option
 def check(path: Path, as_json: bool) -> None:
     """Look through a SavedModel folder, a .keras or an .h5 file without loading it.
 

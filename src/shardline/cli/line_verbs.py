@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from shardline.cli.options import address_option, reported, run_options, spec_options
+from shardline.cli.options import (
+    address_option,
+    json_option,
+    overrides_option,
+    reported,
+    run_options,
+    spec_options,
+)
 from shardline.report import Report, as_report, kept_stdout, write_json
 
 if TYPE_CHECKING:  # the spec's models take 0.2 s to import, which --help must not pay
@@ -23,8 +30,8 @@ alias_option = click.option("--alias", help="Alias to move; the spec's when left
 
 @click.command()
 @click.argument("spec_file", metavar="[SPEC]", required=False, type=click.Path(path_type=Path))
-@click.option("--set", "overrides", metavar="a.b=VALUE", multiple=True, help="Override a key.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@overrides_option
+@json_option
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of spec files, for editors.")
 def validate(
     spec_file: Path | None, overrides: tuple[str, ...], as_json: bool, schema: bool
@@ -145,7 +152,7 @@ def run(spec: "Spec", address: str | None) -> Report:
 
 @click.command()
 @click.argument("spec_file", metavar="SPEC", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", metavar="a.b=VALUE", multiple=True, help="Override a key.")
+@overrides_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, when ready.")
 @address_option
 def serve(spec_file: Path, overrides: tuple[str, ...], as_json: bool, address: str | None) -> None:
@@ -170,7 +177,7 @@ def serve(spec_file: Path, overrides: tuple[str, ...], as_json: bool, address: s
 @click.argument("verb", metavar="VERB", type=click.Choice(VERBS))
 @click.argument("spec_file", metavar="SPEC", type=click.Path(path_type=Path))
 @click.option("--address", metavar="URL", required=True, help="The cluster's dashboard address.")
-@click.option("--set", "overrides", metavar="a.b=VALUE", multiple=True, help="Override a key.")
+@overrides_option
 def submit(verb: str, spec_file: Path, address: str, overrides: tuple[str, ...]) -> int:
     """Run a verb as a job on a remote cluster; logs stream here, its exit status is ours."""
     from shardline.cluster.submit import submit as submit_job

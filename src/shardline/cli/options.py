@@ -10,13 +10,25 @@ import click
 
 from shardline.report import Listing, Report, kept_stdout, write_json, write_rows, write_table
 
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+overrides_option = click.option(
+    "--set", "overrides", metavar="a.b=VALUE", multiple=True, help="Override a key."
+)
+address_option = click.option(
+    "--address", metavar="HOST:PORT", help="A running Ray cluster; left out, Ray starts here."
+)
+store_option = click.option(
+    "--store", "store_uri", envvar="SHARDLINE_STORE", default="./store", show_default=True,
+    help="Folder or URI; also SHARDLINE_STORE.",
+)  # fmt: skip
+
 
 def spec_options(function: Callable[..., Report | None]) -> Callable[..., None]:
     """Add SPEC, `--set` and `--json`; the command returns its report or None if it wrote it."""
 
     @click.argument("spec_file", metavar="SPEC", type=click.Path(path_type=Path))
-    @click.option("--set", "overrides", metavar="a.b=VALUE", multiple=True, help="Override a key.")
-    @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+    @overrides_option
+    @json_option
     @wraps(function)
     def command(spec_file: Path, overrides: tuple[str, ...], as_json: bool, **options: Any) -> None:
         from shardline.spec import load_spec
@@ -38,8 +50,8 @@ def run_options(function: Callable[..., Report | None]) -> Callable[..., None]:
         "--store", "store_uri", envvar="SHARDLINE_STORE",
         help="Where a RUN is; also SHARDLINE_STORE.  [default: ./store]",
     )  # fmt: skip
-    @click.option("--set", "overrides", metavar="a.b=VALUE", multiple=True, help="Override a key.")
-    @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+    @overrides_option
+    @json_option
     @wraps(function)
     def command(
         source: str, overrides: tuple[str, ...], as_json: bool,
@@ -81,23 +93,12 @@ def reported(title: str, run: Callable[[], Report | None], *, as_json: bool) -> 
             write_json(report, stdout)
 
 
-address_option = click.option(
-    "--address", metavar="HOST:PORT", help="A running Ray cluster; left out, Ray starts here."
-)
-
-
-store_option = click.option(
-    "--store", "store_uri", envvar="SHARDLINE_STORE", default="./store", show_default=True,
-    help="Folder or URI; also SHARDLINE_STORE.",
-)  # fmt: skip
-
-
 def look_around(function: Callable[..., Listing]) -> Callable[..., None]:
     """Add NAME, `--store` and `--json` to a command that lists what a store holds."""
 
     @click.argument("name", required=False)
     @store_option
-    @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+    @json_option
     @wraps(function)
     def command(name: str | None, store_uri: str, as_json: bool, **options: Any) -> None:
         parts = function(name, store_uri, **options)

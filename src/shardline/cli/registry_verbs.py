@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from shardline.cli.options import look_around, reported, store_option, write_text
+from shardline.cli.options import json_option, look_around, reported, store_option, write_text
 from shardline.report import Listing, Report, as_report, write_json
 
 
@@ -28,7 +28,7 @@ def models(name: str | None, store_uri: str, history: bool) -> Listing:
 @click.argument("reference", metavar="models/NAME/VERSION")
 @store_option
 @click.option("--why", default="", help="Stays on record with who and when.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@json_option
 def delete(reference: str, store_uri: str, why: str, as_json: bool) -> None:
     """Delete a model version that no alias points to; its number is never used again."""
 
@@ -58,7 +58,7 @@ def delete(reference: str, store_uri: str, why: str, as_json: bool) -> None:
     "--html", "page_file", metavar="FILE", type=click.Path(path_type=Path),
     help="Also draw it as a page for a browser.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@json_option
 def lineage(reference: str, store_uri: str, page_file: Path | None, as_json: bool) -> None:
     """Show what an artifact was made from and what came of it.
 

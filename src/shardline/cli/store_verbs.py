@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from shardline.cli.options import look_around, store_option, write_text
+from shardline.cli.options import json_option, look_around, store_option, write_text
 from shardline.report import Listing, as_report, write_json, write_rows
 
 
@@ -68,7 +68,7 @@ def runs(name: str | None, store_uri: str, only_checkpoints: bool) -> Listing:
     "--grace-hours", type=click.FloatRange(min=1), default=24.0, show_default=True,
     help="What changed more recently stays.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@json_option
 def gc(store_uri: str, delete: bool, grace_hours: float, as_json: bool) -> None:
     """List what nothing in a store refers to, and remove it with --delete.
 

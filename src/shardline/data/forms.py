@@ -74,10 +74,9 @@ def decoded_bytes(dataset: DatasetManifest, split: SplitName) -> int:
     """
     columns = (*dataset.columns.features, dataset.columns.label)
     plain = sum(c.num_bytes for c in columns if c.dtype != "string" and not c.encoded)
-    images = sum(column.num_bytes for column in columns if column.encoded)
     found = dataset.split(split)
     measured = sum(shard.table_bytes for shard in found.shards)
-    return images * found.rows + max(plain * found.rows, measured)
+    return dataset.columns.image_bytes * found.rows + max(plain * found.rows, measured)
 
 
 def _window_epochs(dataset: DatasetManifest, split: SplitName, train: TrainSpec) -> int:

@@ -154,7 +154,7 @@ class Pipeline:
         Returns:
             The splits, and for each that has rows what is known of them.
         """
-        row_bytes = max(1.0, rows.num_bytes / rows.num_kept, decoded_bytes(rows.schema))
+        row_bytes = max(1.0, rows.num_bytes / rows.num_kept, rows.schema.image_bytes)
         writing = ShardWriting(
             schema=rows.schema,
             scratch=self._scratch,
@@ -205,11 +205,6 @@ def place_bits(num_bytes: int, size: ShardSize) -> int:
     """By how many leading bits of its rows' places so much data is cut."""
     shards = max(1, num_bytes // size.target_bytes)
     return min(MAX_PLACE_BITS, max(4, (BATCHES_PER_SHARD * shards).bit_length()))
-
-
-def decoded_bytes(schema: Schema) -> int:
-    """Size of a row's images when they are decoded: windows and caches hold them so."""
-    return sum(column.num_bytes for column in schema.features if column.encoded)
 
 
 def _carrying_files(data: DataSpec, origin: Origin) -> DataSpec:

@@ -76,6 +76,11 @@ class Schema(BaseModel):
     carried: tuple[str, ...] = ()
     """Columns kept for joining, as text; the model never sees them."""
 
+    @property
+    def image_bytes(self) -> int:
+        """Size of a row's encoded images once they are decoded, as windows and caches hold them."""
+        return sum(column.num_bytes for column in self.features if column.encoded)
+
     def feature(self, name: str) -> Column:
         """The feature called `name`; KeyError if there is none."""
         return {column.name: column for column in self.features}[name]

@@ -12,12 +12,6 @@ from shardline.store.local_file import PARTIAL_PREFIX, walked
 from shardline.store.s3 import S3Bytes
 from shardline.store.store import Store
 
-# Where the next page begins; it gives them with a "Next" in front.
-_MARKERS = {
-    "list_multipart_uploads": ("KeyMarker", "UploadIdMarker"),
-    "list_parts": ("PartNumberMarker",),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -40,10 +34,9 @@ def stored_objects(store: Store, prefix: str = "") -> Iterator[Stored]:
         yield from (each for each in found if each.key.startswith(prefix))
         return
     bucket = S3Bytes.at(store.uri)
-    for page in bucket.pages(prefix):
-        for item in page.get("Contents", []):
-            modified = item["LastModified"].timestamp()
-            yield Stored(bucket._key(item["Key"]), item["Size"], modified, item["ETag"])
+    for item in bucket.objects(prefix):
+        modified = item["LastModified"].timestamp()
+        yield Stored(bucket.key_of(item), item["Size"], modified, item["ETag"])
 
 
 def broken_off_writes(store: Store, prefix: str = "") -> Iterator[Stored]:
@@ -56,23 +49,18 @@ def broken_off_writes(store: Store, prefix: str = "") -> Iterator[Stored]:
         yield from (each for each in _files(store, prefix) if _is_partial(each.key))
         return
     bucket = S3Bytes.at(store.uri)
-    for page in _pages(bucket, "list_multipart_uploads", Prefix=bucket._path(prefix)):
-        for item in page.get("Uploads", []):
-            place = {"Key": item["Key"], "UploadId": item["UploadId"]}
-            parts: list[Any] = []
-            with suppress(NotFoundError):  # it was completed, or given up, a moment ago
-                for found in _pages(bucket, "list_parts", **place):
-                    parts += found.get("Parts", [])
-            yield Stored(
-                key=bucket._key(item["Key"]),
-                size=sum(part["Size"] for part in parts),
-                modified_unix_s=max(
-                    each.timestamp()
-                    for each in (item["Initiated"], *(part["LastModified"] for part in parts))
-                ),
-                fingerprint=str(len(parts)),
-                upload_id=item["UploadId"],
-            )
+    for upload in bucket.uploads(prefix):
+        parts: list[Any] = []
+        with suppress(NotFoundError):  # it was completed, or given up, a moment ago
+            parts += bucket.parts(upload)
+        times = (upload["Initiated"], *(part["LastModified"] for part in parts))
+        yield Stored(
+            key=bucket.key_of(upload),
+            size=sum(part["Size"] for part in parts),
+            modified_unix_s=max(time.timestamp() for time in times),
+            fingerprint=str(len(parts)),
+            upload_id=upload["UploadId"],
+        )
 
 
 def discard_write(store: Store, leftover: Stored) -> None:
@@ -80,13 +68,7 @@ def discard_write(store: Store, leftover: Stored) -> None:
     if not leftover.upload_id:
         (local_path(store.uri) / leftover.key).unlink(missing_ok=True)
         return
-    bucket = S3Bytes.at(store.uri)
-    place: Any = {"Key": bucket._path(leftover.key), "UploadId": leftover.upload_id}
-    with suppress(NotFoundError):
-        bucket.ask(
-            leftover.key,
-            lambda client: client.abort_multipart_upload(Bucket=bucket.bucket, **place),
-        )
+    S3Bytes.at(store.uri).give_up(leftover.key, leftover.upload_id)
 
 
 def _files(store: Store, prefix: str) -> Iterator[Stored]:
@@ -106,18 +88,3 @@ def _files(store: Store, prefix: str) -> Iterator[Stored]:
 
 def _is_partial(key: str) -> bool:
     return key.rpartition("/")[2].startswith(PARTIAL_PREFIX)
-
-
-def _pages(bucket: S3Bytes, operation: str, **request: Any) -> Iterator[dict[str, Any]]:
-    """One answer after the other: each is asked for again by itself if it fails."""
-
-    def ask(client: Any) -> dict[str, Any]:
-        page: dict[str, Any] = getattr(client, operation)(Bucket=bucket.bucket, **request)
-        return page
-
-    while True:
-        page = bucket.ask("", ask)
-        yield page
-        if not page.get("IsTruncated"):
-            return
-        request.update({marker: page[f"Next{marker}"] for marker in _MARKERS[operation]})

@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from shardline.errors import IntegrityError, NotFoundError, StoreError, StoreUnavailableError
-from shardline.store.local_file import PARTIAL_PREFIX, PartialFile, despite_deletions, walked
+from shardline.store.local_file import (
+    PARTIAL_PREFIX,
+    PartialFile,
+    check_listed,
+    despite_deletions,
+    walked,
+)
 from shardline.store.sink import Take
 
 LOCK_PREFIX = ".lock-"
@@ -102,16 +108,11 @@ class LocalBytes:
 
     def list_folders(self, prefix: str) -> list[str]:
         """Sub-folders that hold at least one file."""
-        folder = self.root / prefix
-        if not folder.is_dir():
-            return []
         try:
-            candidates = [path for path in folder.iterdir() if path.is_dir()]
+            candidates = [path for path in (self.root / prefix).iterdir() if path.is_dir()]
         except OSError as error:
-            raise StoreError(
-                f"{folder} cannot be listed: {error.strerror}; let this user read it, or set store "
-                "to another folder."
-            ) from error
+            check_listed(error)
+            return []
         return sorted(path.name for path in candidates if any(self._walk(path)))
 
     def delete(self, key: str) -> None:

@@ -37,12 +37,17 @@ def walked(folder: Path) -> Iterator[Path]:
     Raises:
         StoreError: A folder cannot be listed, which `os.walk` would take for an empty one.
     """
-    for parent, _, names in os.walk(folder, onerror=_unlisted):
+    for parent, _, names in os.walk(folder, onerror=check_listed):
         for name in names:
             yield Path(parent, name)
 
 
-def _unlisted(error: OSError) -> None:
+def check_listed(error: OSError) -> None:
+    """Say that a folder cannot be listed, unless there is none.
+
+    Raises:
+        StoreError: It is there.
+    """
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise StoreError(
             f"{error.filename} cannot be listed: {error.strerror}; let this user read it, or set "

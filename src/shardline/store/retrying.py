@@ -1,6 +1,5 @@
 """When a request is sent again: attempts, pauses and time, counted in one place for all layers."""
 
-import itertools
 import random
 import time
 from collections.abc import Callable
@@ -38,7 +37,8 @@ def retried(
 ) -> T:
     """What `act` returns, tried again while its errors may pass and the budget lasts."""
     began_s = clock()
-    for attempt in itertools.count(1):
+    attempt = 1
+    while True:
         try:
             return act()
         except Exception as error:
@@ -47,4 +47,4 @@ def retried(
             if pause is None or not passes(error):
                 raise
         sleep(pause)
-    raise AssertionError
+        attempt += 1

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -25,6 +24,14 @@ PIECE_BYTES = 16 << 20
 MAX_DELETED_AT_ONCE = 1000
 RANGE_NOT_SATISFIABLE = 416
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+# Where the next page of a listing begins: what is sent, and where the answer has it.
+_NEXT = {
+    "list_objects_v2": {"ContinuationToken": "NextContinuationToken"},
+    "list_multipart_uploads": {
+        "KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker",
+    },
+    "list_parts": {"PartNumberMarker": "NextPartNumberMarker"},
+}  # fmt: skip
 # What servers say that have no DeleteObjects.
 _NO_BATCHES = (400, 403, 405, 411, 501)
 
@@ -108,7 +115,7 @@ class S3Bytes:
         try:
             yield upload.take
             upload.finish()
-        except BaseException:
+        except BaseException:  # whatever broke it off, parts that stay cost money
             upload.abort()
             raise
 
@@ -122,9 +129,35 @@ class S3Bytes:
 
     def scan(self, prefix: str) -> Iterator[tuple[str, int, str]]:
         """Objects whose key starts with `prefix`."""
-        for page in self.pages(prefix):
-            for item in page.get("Contents", []):
-                yield self._key(item["Key"]), item["Size"], item["ETag"].strip('"')
+        for item in self.objects(prefix):
+            yield self.key_of(item), item["Size"], item["ETag"].strip('"')
+
+    def objects(self, prefix: str) -> Iterator[Any]:
+        """What the server says of each object whose key starts with `prefix`."""
+        for page in self._pages("list_objects_v2", Prefix=self._path(prefix)):
+            yield from page.get("Contents", [])
+
+    def uploads(self, prefix: str) -> Iterator[Any]:
+        """What it says of each upload in parts that is under way, or that broke off."""
+        for page in self._pages("list_multipart_uploads", Prefix=self._path(prefix)):
+            yield from page.get("Uploads", [])
+
+    def parts(self, upload: Any) -> Iterator[Any]:
+        """What it says of each part of an upload.
+
+        Raises:
+            NotFoundError: It was completed, or given up.
+        """
+        for page in self._pages("list_parts", Key=upload["Key"], UploadId=upload["UploadId"]):
+            yield from page.get("Parts", [])
+
+    def give_up(self, key: str, upload_id: str) -> None:
+        """Free the parts of an upload; one that is gone already is no error."""
+        with suppress(NotFoundError):
+            self.ask(
+                key,
+                lambda client: client.abort_multipart_upload(**self.place(key), UploadId=upload_id),
+            )
 
     def list_folders(self, prefix: str) -> list[str]:
         """Common prefixes one level down."""
@@ -132,7 +165,7 @@ class S3Bytes:
         start = len(self._path(folder))
         return sorted(
             item["Prefix"][start:].rstrip("/")
-            for page in self.pages(folder, Delimiter="/")
+            for page in self._pages("list_objects_v2", Prefix=self._path(folder), Delimiter="/")
             for item in page.get("CommonPrefixes", [])
         )
 
@@ -155,16 +188,8 @@ class S3Bytes:
         """Free the parts of uploads that broke off, if this identity may."""
         # Permissions of their own, and no part of what all S3 servers have.
         with suppress(StoreError, NotFoundError):
-            found = self.ask(
-                prefix,
-                lambda client: client.list_multipart_uploads(
-                    Bucket=self.bucket, Prefix=self._path(prefix)
-                ),
-            )
-            for each in found.get("Uploads", []):
-                upload: Any = {"Bucket": self.bucket, "Key": each["Key"]}
-                upload["UploadId"] = each["UploadId"]
-                self.ask(prefix, partial(_abort, upload=upload))
+            for upload in list(self.uploads(prefix)):
+                self.give_up(self.key_of(upload), upload["UploadId"])
 
     def filesystem(self) -> tuple[Any, str]:
         """Arrow's S3 filesystem with the same endpoint and credentials, and the root path."""
@@ -191,6 +216,10 @@ class S3Bytes:
         """Bucket and path as request arguments."""
         return {"Bucket": self.bucket, "Key": self._path(key)}
 
+    def key_of(self, item: Any) -> str:
+        """The key of an object or upload that the server lists."""
+        return self._key(item["Key"])
+
     def _range(self, key: str, start: int, length: int) -> tuple[bytes, str, int]:
         """Bytes, ETag and size of the whole object."""
         from botocore.exceptions import ClientError
@@ -209,16 +238,6 @@ class S3Bytes:
 
         return self.ask(key, request)
 
-    def pages(self, prefix: str, **options: str) -> Iterator[Any]:
-        """Answers of the listing of a prefix; each is asked for again by itself if it fails."""
-        request: Any = {"Bucket": self.bucket, "Prefix": self._path(prefix), **options}
-        while True:
-            page = self.ask(prefix, lambda client: client.list_objects_v2(**request))
-            yield page
-            if not page.get("IsTruncated"):
-                return
-            request["ContinuationToken"] = page["NextContinuationToken"]
-
     def _put_on_condition(self, key: str, data: bytes, version: str | None) -> bool:
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -226,6 +245,20 @@ class S3Bytes:
             return ConditionalPut(self.place(key), data, version).won()
         except (ClientError, BotoCoreError) as error:
             raise self._told(error, key, by=condition_explained) from error
+
+    def _pages(self, operation: str, **request: Any) -> Iterator[Any]:
+        """Answers of a listing, one after the other: each is asked for again if it fails."""
+
+        def ask(client: "S3Client") -> Any:
+            return getattr(client, operation)(Bucket=self.bucket, **request)
+
+        where = self._key(request.get("Prefix", request.get("Key", "")))
+        while True:
+            page = self.ask(where, ask)
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            request.update({sent: page[found] for sent, found in _NEXT[operation].items()})
 
     def _delete_batch(self, keys: list[str]) -> None:
         objects = [{"Key": self._path(key)} for key in keys]
@@ -254,7 +287,3 @@ class S3Bytes:
         self, error: Exception, key: str, *, by: Callable[..., ShardlineError] = explained
     ) -> ShardlineError:
         return by(error, uri=self._uri(key), bucket=self.bucket, endpoint=endpoint())
-
-
-def _abort(client: "S3Client", *, upload: Any) -> None:
-    client.abort_multipart_upload(**upload)

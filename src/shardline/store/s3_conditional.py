@@ -48,7 +48,7 @@ class ConditionalPut:
                 self._unsure |= status_of(error) != CONFLICT
                 raise
             return self._refused()
-        except Exception:
+        except Exception:  # no answer: it may have taken effect all the same
             self._unsure = True
             raise
         return True

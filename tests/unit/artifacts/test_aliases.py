@@ -16,18 +16,6 @@ from shardline.store import Store
 NOT_WORSE = {"accuracy": Bound(min=0.5, max_regression=0.0)}
 
 
-@pytest.fixture(params=["file", "s3"])
-def any_store(request, tmp_path):
-    if request.param == "s3":
-        return request.getfixturevalue("s3_store")
-    return Store(f"file://{tmp_path}/registry")
-
-
-@pytest.fixture
-def local(tmp_path):
-    return Store(f"file://{tmp_path}/registry")
-
-
 def evaluated(store, *accuracies, split="test"):
     """Versions 1, 2, … with these accuracies."""
     made = []

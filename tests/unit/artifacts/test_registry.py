@@ -31,18 +31,6 @@ from shardline.store import Store, read_marker
 NUM_RACERS = 20
 
 
-@pytest.fixture(params=["file", "s3"])
-def any_store(request, tmp_path):
-    if request.param == "s3":
-        return request.getfixturevalue("s3_store")
-    return Store(f"file://{tmp_path}/registry")
-
-
-@pytest.fixture
-def local(tmp_path):
-    return Store(f"file://{tmp_path}/registry")
-
-
 @pytest.fixture
 def published(local):
     def make(*numbers, **changes):

@@ -51,7 +51,7 @@ def restore_newest(store: Store, run: str, exchange: Exchange) -> Restored | Non
                 f"rank {rank} cannot read a checkpoint that rank 0 can ({said.rstrip('.')}); give "
                 "all nodes the same store."
             )
-        before = checkpoint.key
+        before = "" if errors[0] else checkpoint.key
         # Read again first: a transfer that went wrong is no reason to lose a checkpoint.
         if exchange.rank == 0 and error and _read(store, checkpoint)[1]:
             logger.warning("falling back to an earlier checkpoint: %s", error)
