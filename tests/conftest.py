@@ -1,6 +1,7 @@
 """Fixtures for all tests: one real Ray, and an S3 server that honours conditional writes."""
 
 import itertools
+import signal
 from collections.abc import Iterator
 
 import boto3
@@ -14,6 +15,12 @@ NUM_CPUS = 4
 """More than a laptop's two: tests hold workers, controllers and replicas at the same time."""
 
 _buckets = itertools.count()
+
+
+def pytest_configure():
+    """Have SIGINT interrupt: background jobs of a shell ignore it, and so do all their children."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

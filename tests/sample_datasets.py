@@ -1,11 +1,7 @@
 """Small committed datasets and checkpoints for tests, made without reading any source."""
 
-import hashlib
-import io
-
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from shardline.artifacts.candidate import Candidate
 from shardline.artifacts.checkpoint import (
@@ -20,12 +16,12 @@ from shardline.data.manifest import (
     ColumnStatistics,
     Counts,
     DatasetManifest,
-    Shard,
     SourceRecord,
     Split,
     make_current,
 )
 from shardline.data.schema import Schema
+from shardline.data.shards import encode_shard
 from shardline.model.code import collect_code
 from shardline.spec import check_spec
 from shardline.store import commit_marker
@@ -127,24 +123,11 @@ def _write_split(store, folder, split, columns, values, sizes):
     step = rows_per_group * groups_per_shard
     shards = []
     for number, start in enumerate(range(0, table.num_rows, step)):
-        sink = io.BytesIO()
-        pq.write_table(
-            table.slice(start, step), sink, row_group_size=rows_per_group, write_page_checksum=True
-        )
-        data = sink.getvalue()
-        metadata = pq.read_metadata(io.BytesIO(data))
-        groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
         key = f"{split}/part-{number:05d}.parquet"
-        store.write(f"{folder}/{key}", data)
-        shards.append(
-            Shard(
-                key=key,
-                rows=sum(groups),
-                row_groups=groups,
-                size_bytes=len(data),
-                sha256=hashlib.sha256(data).hexdigest(),
-            )
-        )
+        rows = table.slice(start, step)
+        encoded = encode_shard(rows, key=key, rows_per_group=rows_per_group)
+        store.write(f"{folder}/{key}", encoded.data)
+        shards.append(encoded.shard)
     return Split(rows=table.num_rows, shards=tuple(shards))
 
 

@@ -17,7 +17,7 @@ from tests.sample_datasets import write_dataset
 
 from shardline.data.batches import open_validation, worker_share
 from shardline.data.in_order import InOrder
-from shardline.data.reading import OpenShards
+from shardline.data.packed_shards import PackedShards
 from shardline.data.row_groups import RowGroups
 from shardline.store import open_store
 
@@ -112,12 +112,12 @@ def test_rows_in_order_are_read_no_further_ahead_than_by_the_threads(datasets, m
 def test_validation_is_kept_and_read_from_the_store_once(both_splits, tmp_path, monkeypatch):
     found = validation_of(both_splits, train_spec(tmp_path))
     read_all(found)
-    monkeypatch.setattr(OpenShards, "row_group", None)
+    monkeypatch.setattr(PackedShards, "row_group", None)
     assert_rows(read_all(found)[0], 0, ROWS)
     assert_rows(read_all(validation_of(both_splits, train_spec(tmp_path)))[0], 0, ROWS)
 
 
-@pytest.mark.parametrize(("max_bytes", "kept"), [(7590, False), (15179, False), (15180, True)])
+@pytest.mark.parametrize(("max_bytes", "kept"), [(10245, False), (20489, False), (20490, True)])
 def test_validation_is_kept_where_it_fits_beside_the_train_split(
     both_splits, tmp_path, max_bytes, kept
 ):

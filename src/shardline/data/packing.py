@@ -6,6 +6,7 @@ Fifty float columns gathered one by one take six times as long as the same fifty
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from math import prod
 from typing import Any
 
@@ -35,6 +36,15 @@ class Block:
     def width(self) -> int:
         """Elements of one row."""
         return sum(prod(column.shape) for column in self.columns)
+
+    @cached_property
+    def parts(self) -> tuple[tuple[Column, slice], ...]:
+        """Every column, and which elements of a row are its."""
+        ends = accumulate(prod(column.shape) for column in self.columns)
+        return tuple(
+            (column, slice(end - prod(column.shape), end))
+            for column, end in zip(self.columns, ends, strict=True)
+        )
 
     @property
     def is_text(self) -> bool:
@@ -84,7 +94,7 @@ class Layout:
         Raises:
             DataError: A value is null, or a column is not of its type.
         """
-        return tuple(_packed(table, block) for block in self.blocks)
+        return tuple(packed_block(table, block) for block in self.blocks)
 
     def unpack(self, packed: Sequence[Any]) -> dict[str, Any]:
         """Views of shape (rows, *shape) by column name; (rows, 1) for scalar columns."""
@@ -97,13 +107,11 @@ class Layout:
     @cached_property
     def _slots(self) -> tuple[tuple[str, int, slice, tuple[int, ...]], ...]:
         """Name, number of the block, place in it, and shape of every column."""
-        slots = {}
-        for number, block in enumerate(self.blocks):
-            start = 0
-            for column in block.columns:
-                stop = start + prod(column.shape)
-                slots[column.name] = (column.name, number, slice(start, stop), column.shape)
-                start = stop
+        slots = {
+            column.name: (column.name, number, part, column.shape)
+            for number, block in enumerate(self.blocks)
+            for column, part in block.parts
+        }
         return tuple(slots[column.name] for column in self.columns)
 
     def empty(self, rows: int) -> Packed:
@@ -147,7 +155,12 @@ def _taken(memory: ReusedMemory, shape: tuple[int, int], dtype: "np.dtype[Any]")
     return memory.take(num_bytes).view(dtype).reshape(shape)
 
 
-def _packed(table: pa.Table, block: Block) -> Array:
+def packed_block(table: pa.Table, block: Block) -> Array:
+    """The rows of a table's columns that make up a block; a single one of numbers is not copied.
+
+    Raises:
+        DataError: A value is null, or a column is not of its type.
+    """
     found = _packed_by_arrow(table, block)
     if found is not None:
         return found

@@ -1,9 +1,7 @@
 """Shards to Arrow tables and numpy arrays, for training, evaluation and scoring alike."""
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from threading import Lock
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,9 +15,6 @@ from shardline.data.schema import Column
 from shardline.errors import DataError, IntegrityError, NotFoundError
 from shardline.spec.data import SplitName
 from shardline.store import Store, read_verified
-
-# Their footers stay in memory: about 100 KB for 50 columns.
-MAX_OPEN_SHARDS = 256
 
 
 def shard_table(
@@ -56,83 +51,12 @@ def shard_table(
         # Arrow raises the same classes for damaged bytes and for a store that stumbled. The whole
         # object, fetched with the store's retries and held against its hash, tells them apart.
         table = _decoded_again(store, key, shard, wanted, groups)
-    images = _Images(manifest, store.uri_of(key), shard, groups)
+    images = ShardImages(manifest, store.uri_of(key), shard, groups)
     return images.decoded(table, threads=decoding_threads())
 
 
-class OpenShards:
-    """Shards that stay open, for reading single row groups from several threads.
-
-    Footers are read once. From S3 a row group's columns come in few large ranges.
-
-    Args:
-        store: Where the dataset lives.
-        manifest: The dataset.
-        columns: What is read.
-    """
-
-    def __init__(self, store: Store, manifest: DatasetManifest, columns: Sequence[str]) -> None:
-        self._store = store
-        self._manifest = manifest
-        self._columns = _known_columns(manifest, columns)
-        self._is_local = store.uri.startswith("file://")
-        self._opened: OrderedDict[str, _OpenShard] = OrderedDict()
-        self._lock = Lock()
-
-    def row_group(self, shard: Shard, group: int) -> pa.Table:
-        """The rows of one row group, encoded images decoded.
-
-        Raises:
-            IntegrityError: The shard is missing, truncated or otherwise not what was committed, or
-                an image in it does not decode.
-            StoreUnavailableError: The store did not answer, retries included.
-        """
-        try:
-            opened = self._open(shard)
-            with self._lock:  # one reader serves one thread at a time
-                parquet = opened.idle.pop() if opened.idle else None
-            parquet = parquet or self._reader(opened)
-            columns = None if opened.names == self._columns else self._columns
-            table = parquet.read_row_group(group, columns=columns, use_threads=False)
-        except (pa.ArrowException, OSError):
-            with self._lock:
-                self._opened.pop(shard.key, None)
-            return shard_table(
-                self._store, self._manifest, shard, columns=self._columns, row_groups=[group]
-            )
-        if self._is_local:  # others hold what they have buffered
-            opened.idle.append(parquet)
-        uri = self._store.uri_of(f"{self._manifest.folder}/{shard.key}")
-        # In this thread: row groups are read, and so images decoded, by several.
-        return _Images(self._manifest, uri, shard, [group]).decoded(table, threads=1)
-
-    def _reader(self, opened: "_OpenShard") -> Any:
-        return pq.ParquetFile(
-            opened.file,
-            metadata=opened.metadata,
-            pre_buffer=not self._is_local,
-            page_checksum_verification=True,
-        )
-
-    def _open(self, shard: Shard) -> "_OpenShard":
-        with self._lock:
-            found = self._opened.get(shard.key)
-            if found is not None:
-                self._opened.move_to_end(shard.key)
-                return found
-        filesystem, root = self._store.filesystem()
-        file = filesystem.open_input_file(f"{root}/{self._manifest.folder}/{shard.key}")
-        metadata = _checked_metadata(file, shard)
-        opened = _OpenShard(file, metadata, metadata.schema.to_arrow_schema().names)
-        with self._lock:
-            self._opened[shard.key] = opened
-            if len(self._opened) > MAX_OPEN_SHARDS:
-                self._opened.popitem(last=False)  # closed when its last reader is done
-        return opened
-
-
 @dataclass(frozen=True)
-class _Images:
+class ShardImages:
     """The encoded images of some row groups of a shard."""
 
     manifest: DatasetManifest
@@ -170,16 +94,6 @@ class _Images:
             "`prepare` could decode it; use the Pillow that prepared the dataset, or delete the "
             "dataset's folder and prepare again."
         )
-
-
-@dataclass
-class _OpenShard:
-    """A file, its footer, its columns, and readers of it that nobody uses."""
-
-    file: Any
-    metadata: Any
-    names: list[str]
-    idle: list[Any] = field(default_factory=list)
 
 
 def read_split(
@@ -254,7 +168,7 @@ def _known_columns(manifest: DatasetManifest, columns: Sequence[str] | None) -> 
 
 
 def _decoded(file: Any, shard: Shard, columns: list[str] | None, groups: list[int]) -> pa.Table:
-    metadata = _checked_metadata(file, shard)
+    metadata = checked_metadata(file, shard)
     parquet = pq.ParquetFile(
         file, metadata=metadata, pre_buffer=True, page_checksum_verification=True
     )
@@ -262,11 +176,18 @@ def _decoded(file: Any, shard: Shard, columns: list[str] | None, groups: list[in
     return table if columns is None else table.select(columns)
 
 
-def _checked_metadata(file: Any, shard: Shard) -> Any:
-    """The footer of the file, which must be the one that was committed."""
+def checked_metadata(file: Any, shard: Shard) -> Any:
+    """The footer of a shard's file.
+
+    Raises:
+        pa.ArrowInvalid: The file is not the one that was committed.
+    """
     if file.size() != shard.size_bytes:
         raise pa.ArrowInvalid(f"{file.size()} bytes, its marker promises {shard.size_bytes}")
-    metadata = pq.ParquetFile(file).metadata
+    try:
+        metadata = pq.ParquetFile(file).metadata
+    except UnicodeDecodeError as error:  # names of columns in a damaged footer
+        raise pa.ArrowInvalid(f"a footer that cannot be read: {error}") from error
     found = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
     if found != shard.row_groups:
         raise pa.ArrowInvalid(f"row groups {found}, its marker promises {shard.row_groups}")

@@ -9,8 +9,8 @@ import numpy as np
 from shardline.data.cache import RowCache, open_cache, row_bounds
 from shardline.data.manifest import DatasetManifest
 from shardline.data.order import Rows
+from shardline.data.packed_shards import PackedShards
 from shardline.data.packing import Layout, Packed
-from shardline.data.reading import OpenShards
 from shardline.data.schema import Column
 from shardline.errors import ResourceError
 from shardline.spec.data import SplitName
@@ -51,7 +51,7 @@ class RowGroups:
         self._warned = False
         self._kept: set[int] = set()
         self._reading: dict[int, Lock] = {}
-        self._shards = OpenShards(store, dataset, [column.name for column in columns])
+        self._shards = PackedShards(store, dataset, self.layout)
         _warn_of_large(max(sizes, default=0) * self.layout.row_bytes, split)
 
     def open_cache(self, cache: CacheSpec) -> None:
@@ -128,7 +128,7 @@ class RowGroups:
         self._warned, self.cache = True, None
 
     def _decoded(self, group: int) -> Packed:
-        return self.layout.pack(self._shards.row_group(*self._places[group]))
+        return self._shards.row_group(*self._places[group])
 
 
 def _warn_of_large(num_bytes: int, split: SplitName) -> None:

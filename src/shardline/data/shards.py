@@ -2,9 +2,10 @@
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -160,15 +161,19 @@ def encode_shard(table: pa.Table, *, key: str, rows_per_group: int) -> EncodedSh
         rows_per_group: Rows of every row group but the last.
     """
     sink = io.BytesIO()
-    # Checksums let readers tell a flipped bit from a value. Dictionaries keep bytes at a byte each:
-    # Parquet has no 8-bit integers, plain uint8 tensors would take four times the space. For wider
-    # numbers they cost twice the time to write, and zstd finds repetitions by itself.
+    # Checksums let readers tell a flipped bit from a value. Pages of version 2 say how many nulls
+    # they have and keep levels apart, which Arrow reads 1.6 x as fast, and tensors lie in them as
+    # in memory (`page_values` reads them so). Parquet has no integers of 8 or 16 bits: with their
+    # bytes split into streams, the upper ones, all zeros, take no space. Dictionaries of numbers
+    # cost twice the time to write; zstd finds repetitions by itself.
     pq.write_table(
         table,
         sink,
         row_group_size=rows_per_group,
         compression=_compression(table.schema),
-        use_dictionary=_repetitive(table.schema) or False,
+        use_dictionary=_paths(table.schema, is_text) or False,
+        use_byte_stream_split=_paths(table.schema, _is_narrow) or False,
+        data_page_version="2.0",
         write_statistics=False,
         write_page_checksum=True,
     )
@@ -226,13 +231,14 @@ def _compression(schema: pa.Schema) -> str | dict[str, str]:
     }
 
 
-def _repetitive(schema: pa.Schema) -> list[str]:
-    """Parquet paths of the columns that a dictionary makes smaller."""
-    paths = []
-    for field in schema:
-        if is_image(field.type):
-            continue
-        element = getattr(field.type, "value_type", field.type)
-        if is_text(element) or pa.types.is_boolean(element) or element.bit_width <= 8:
-            paths += [field.name, f"{field.name}.list.element"]
-    return paths
+def _paths(schema: pa.Schema, is_wanted: Callable[[Any], bool]) -> list[str]:
+    """Parquet paths of the columns whose elements are of some types."""
+    return [
+        f"{field.name}.list.element" if hasattr(field.type, "value_type") else field.name
+        for field in schema
+        if is_wanted(getattr(field.type, "value_type", field.type))
+    ]
+
+
+def _is_narrow(element: Any) -> bool:
+    return bool(pa.types.is_integer(element) and element.bit_width < 32)

@@ -1,0 +1,108 @@
+"""Row groups of shards as packed rows: tensors straight from the pages, all else by Arrow."""
+
+import logging
+
+import numpy as np
+import pyarrow as pa
+
+from shardline.data.column_chunks import ColumnChunks
+from shardline.data.manifest import DatasetManifest, Shard
+from shardline.data.open_shards import OpenShard, OpenShards
+from shardline.data.packing import Array, Block, Layout, Packed, packed_block
+from shardline.data.page_headers import PageError
+from shardline.data.page_values import read_values
+from shardline.data.reading import ShardImages, shard_table
+from shardline.store import Store
+
+logger = logging.getLogger(__name__)
+
+
+class PackedShards:
+    """Reads row groups; may be used by several threads.
+
+    Args:
+        store: Where the dataset lives.
+        manifest: The dataset.
+        layout: What of a row, and how it is packed.
+    """
+
+    def __init__(self, store: Store, manifest: DatasetManifest, layout: Layout) -> None:
+        self._store = store
+        self._manifest = manifest
+        self._layout = layout
+        self._by_pages = _read_by_pages(layout)
+        self._shards = OpenShards(store, manifest)
+
+    def row_group(self, shard: Shard, group: int) -> Packed:
+        """The rows of one row group, encoded images decoded.
+
+        Raises:
+            IntegrityError: The shard is missing, truncated or otherwise not what was committed, or
+                an image in it does not decode.
+            StoreUnavailableError: The store did not answer, retries included.
+        """
+        try:
+            opened = self._shards.open(shard)
+            paged = self._from_pages(opened, group)
+            rest = [b for place, b in enumerate(self._layout.blocks) if place not in paged]
+            names = [column.name for block in rest for column in block.columns]
+            table = opened.read(group, names) if rest else None
+        except (pa.ArrowException, OSError):
+            self._shards.forget(shard)
+            columns = [column.name for column in self._layout.columns]
+            return self._layout.pack(
+                shard_table(self._store, self._manifest, shard, columns=columns, row_groups=[group])
+            )
+        if table is not None:
+            uri = self._store.uri_of(f"{self._manifest.folder}/{shard.key}")
+            # In this thread: row groups are read, and so images decoded, by several.
+            table = ShardImages(self._manifest, uri, shard, [group]).decoded(table, threads=1)
+        return tuple(
+            paged[place] if place in paged else packed_block(table, block)
+            for place, block in enumerate(self._layout.blocks)
+        )
+
+    def _from_pages(self, opened: OpenShard, group: int) -> dict[int, Array]:
+        """Blocks that lie in pages as in memory, by their place; none if Arrow has to read all."""
+        if not self._by_pages or not opened.reads_pages:
+            return {}
+        columns = [column for block in self._by_pages.values() for column in block.columns]
+        try:
+            chunks = ColumnChunks.read(opened, group, columns)
+            rows = opened.metadata.row_group(group).num_rows
+            return {at: _packed(chunks, block, rows) for at, block in self._by_pages.items()}
+        except PageError as error:  # if it is damage, Arrow will find it
+            logger.debug("read by Arrow: %s", error)
+            opened.reads_pages = False
+            return {}
+
+
+def _read_by_pages(layout: Layout) -> dict[int, Block]:
+    """Blocks of numbers, by their place, if there are tensors among them.
+
+    Scalar columns come with them, mostly a label, so that all is one request. Alone they are
+    Arrow's: it needs no levels for them, and 50 of them take Python twice as long. Texts, bits and
+    image files do not lie in pages as in memory.
+    """
+    numbers = {
+        place: block
+        for place, block in enumerate(layout.blocks)
+        if not (block.is_text or block.dtype == np.bool_ or any(c.encoded for c in block.columns))
+    }
+    has_tensors = any(column.shape for block in numbers.values() for column in block.columns)
+    return numbers if has_tensors else {}
+
+
+def _packed(chunks: ColumnChunks, block: Block, rows: int) -> Array:
+    out = np.empty((rows, block.width), block.dtype)
+    for column, part in block.parts:
+        data, codec = chunks.of_column(column.name)
+        if not column.shape:
+            read_values(data, codec, out[:, part.start])
+        elif len(block.columns) == 1:
+            read_values(data, codec, out.reshape(-1))
+        else:
+            values = np.empty(rows * (part.stop - part.start), block.dtype)
+            read_values(data, codec, values)
+            out[:, part] = values.reshape(rows, -1)
+    return out
