@@ -41,7 +41,7 @@ test: setup  ## All tests, the fast ones first
 	@# Hundreds of processes start, and where PYTHONDONTWRITEBYTECODE is set each would compile anew.
 	@$(BIN)/python -m compileall -q src tests
 	$(BIN)/pytest -q -n auto --dist loadfile tests/unit
-	$(BIN)/pytest -q -n auto --dist loadfile tests/data
+	$(BIN)/pytest -q -n auto --dist loadfile tests/storage tests/data
 	$(BIN)/pytest -q -n auto --dist loadfile tests/models tests/hostile tests/cuts
 	$(BIN)/pytest -q tests/cluster tests/faults tests/e2e
 

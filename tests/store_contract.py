@@ -1,6 +1,6 @@
 """What every store must do, as tests; the fixture `store` of the collecting module says which.
 
-Run on a folder and on moto by tests/unit/store, on Ceph by tests/s3.
+Run on a folder and on moto by tests/storage/store, on Ceph by tests/s3.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The contract on Ceph; tests/unit/store holds it against a folder and moto."""
+"""The contract on Ceph; tests/storage/store holds it against a folder and moto."""
 
 import itertools
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from tests.sample_scoring import Doubler, X, model_manifest, write_tiny
+from tests.sample_scoring import Doubler, X, model_manifest
 
 from shardline.data.schema import Column
 from shardline.errors import DataError, IntegrityError, NotFoundError
@@ -17,7 +17,7 @@ from shardline.scoring.driver import plan_job, run_plan
 from shardline.scoring.job import ScoreManifest
 from shardline.scoring.worker import score_unit
 from shardline.spec.locations import local_path
-from shardline.store import Store, read_marker
+from shardline.store import read_marker
 
 
 @pytest.fixture
@@ -191,15 +191,6 @@ def test_score_output_of_its_own(store, spec, model, run_here, tmp_path):
     result = score(spec(output=f"file://{tmp_path}/answers"), store, model, run_here)
     assert result.output.startswith(f"file://{tmp_path}/answers/v3-")
     assert len(output_of(result)) == 48
-
-
-def test_score_on_s3(s3_store, model, run_here):
-    write_tiny(s3_store)
-    spec = spec_of(s3_store, {"keep": ["path"]})
-    result = score(spec, s3_store, model, run_here)
-    again = score(spec, s3_store, model, run_here)
-    assert (result.rows_scored, again.rows_scored, again.reused) == (48, 48, 6)
-    assert len(list(Store(result.output).scan("part-"))) == 6
 
 
 def test_score_csv_rejects_bad_rows_by_file_and_row(store, spec, run_here, tmp_path):

@@ -1,4 +1,4 @@
-"""Stores for unit tests: a folder, and every kind that there is."""
+"""Stores for these tests: a folder, and every kind that there is."""
 
 import pytest
 
