@@ -86,3 +86,19 @@ def test_boundaries_declared_are_the_first_moments_of_their_splits():
     kind, boundaries = declared_boundaries({"test": "2024-03-01"})
     times = read_times(pa.array(["2024-02-29T23:59:59.999999", "2024-03-01"]), kind=kind)
     assert sides_by_time(times.ordinals, boundaries).tolist() == [0, 2]
+
+
+def test_read_times_takes_whole_numbers_that_floats_round():
+    nanoseconds = pa.array([1_700_000_000_000_000_001, 1_600_000_000_000_000_001, None])
+    found = read_times(nanoseconds, kind="number")
+    assert found.ordinals.tolist() == [1.7e18, 1.6e18, 0]
+    assert found.readable.tolist() == [True, True, False]
+
+
+def test_read_times_beyond_the_calendar_are_not_readable():
+    days = pa.array([0, 2_932_896, 2_932_897, -719_162, -719_163], pa.date32())
+    stamps = pa.array([0, 10**18, -(10**18)], pa.timestamp("us"))
+    assert read_times(days, kind="date").readable.tolist() == [True, True, False, True, False]
+    found = read_times(stamps, kind="date")
+    assert found.readable.tolist() == [True, False, False]
+    assert moment_of("date", read_times(days, kind="date").ordinals[1]).startswith("9999-12-31")

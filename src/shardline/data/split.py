@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from shardline.data.casting import shown
 from shardline.data.row_hash import content_hashes
 from shardline.data.rows import RowLayout
 from shardline.data.statistics.row_sample import RowSample, row_hashes
@@ -176,7 +177,7 @@ def unreadable_times(table: pa.Table, split: FittedSplit, found: Sides) -> dict[
     expected = "a number" if split.kind == "number" else "an ISO 8601 date, as 2026-03-31"
     values = table[rule.time].combine_chunks()
     return {
-        int(row): f"time {rule.time!r} is {values[row].as_py()!r}, expected {expected}"
+        int(row): f"time {rule.time!r} is {shown(values[row])}, expected {expected}"
         for row in np.flatnonzero(found == NO_SIDE)
     }
 
