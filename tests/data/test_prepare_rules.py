@@ -155,6 +155,27 @@ def test_prepare_stratified_split_divides_every_class_alike(tmp_path):
     }  # fmt: skip
 
 
+def test_prepare_stratified_by_values_that_no_two_rows_share_is_refused(tmp_path):
+    write_csv(tmp_path / "raw.csv", table_csv(100))
+    split = {"by": "stratified", "fractions": SPLIT}
+    with pytest.raises(
+        DataError,
+        match=r"none of the 100 rows falls into the validation split, because every value of the "
+        r"label 'y' has too few of them to be divided; choose data\.split\.by: hash",
+    ):
+        prepare(spec_for(tmp_path, "csv", "raw.csv", keep=["id"], split=split))
+
+
+def test_prepare_group_larger_than_a_split_stays_whole(tmp_path):
+    rows = "".join(f"{'big' if i < 90 else f'g{i}'},{i},{i}\n" for i in range(100))
+    write_csv(tmp_path / "raw.csv", "who,x,y\n" + rows)
+    split = {"by": "group", "key": "who", "fractions": {"train": 0.5, "test": 0.5}}
+    result = prepare(spec := spec_for(tmp_path, "csv", "raw.csv", split=split))
+    found = {s: rows_of(spec, result, splits=[s])["who"].to_pylist() for s in HALVES}
+    assert sorted(each.count("big") for each in found.values()) == [0, 90]
+    assert sum(result.splits.values()) == 100
+
+
 LEAKING = (
     "id,x,y\n"
     + "".join(f"r{i},{i % 20},{i % 20}\n" for i in range(200))

@@ -139,11 +139,7 @@ class Pipeline:
             boundaries=division.split.moments,
             cleaning=division.cleaning.record(touched),
         )
-        if not rows.num_of("train"):
-            raise DataError(
-                f"none of the {rows.num_kept} rows falls into the train split; raise "
-                "data.split.fractions.train, choose a data.split.key with more values, or add rows."
-            )
+        self._check_splits(rows)
         return rows
 
     def written(
@@ -181,6 +177,22 @@ class Pipeline:
         if self._data.mismatch == "stop":
             quarantine.check_none()
         quarantine.check_share(rows_read=num_read, max_share=self._data.max_quarantined)
+
+    def _check_splits(self, rows: Rows) -> None:
+        if not rows.num_of("train"):
+            raise DataError(
+                f"none of the {rows.num_kept} rows falls into the train split; raise "
+                "data.split.fractions.train, choose a data.split.key with more values, or add rows."
+            )
+        if self._data.split is None or self._data.split.by != "stratified":
+            return
+        for name in self._splits:
+            if not rows.num_of(name):
+                raise DataError(
+                    f"none of the {rows.num_kept} rows falls into the {name} split, because every "
+                    f"value of the label {self._data.label.name!r} has too few of them to be "
+                    "divided; choose data.split.by: hash, other fractions, or add rows."
+                )
 
     def _dealt(self, division: Division, pieces: list[Piece], bits: int) -> Iterator[Dealt]:
         dealing = Dealing(

@@ -39,6 +39,8 @@ from shardline.store import Store, commit_marker, read_marker
 
 # Part of every version: raise it when the same source would give other shards.
 LAYOUT = 4
+# Likewise of versions that are divided by class.
+STRATA = 2
 VERSION_DIGITS = 12
 
 
@@ -127,6 +129,8 @@ def version_of(source_fingerprint: str, data: DataSpec, size: ShardSize) -> str:
     for located in (section["source"], section["source"].get("labels") or {}):
         located.pop("path", None)
     layout = [LAYOUT, size.target_bytes, size.group_bytes, size.group_rows]
+    if data.split is not None and data.split.by == "stratified":
+        layout.append(STRATA)
     identity = {"source": source_fingerprint, "data": section, "layout": layout}
     canonical = json.dumps(identity, sort_keys=True).encode()
     return hashlib.sha256(canonical).hexdigest()[:VERSION_DIGITS]
