@@ -197,3 +197,19 @@ def test_prepared_rows_and_rows_read_for_scoring_are_treated_alike(tmp_path):
     assert schema.feature("x_missing").indicates == "x"
     for name in ("x", "x_missing", "w"):
         assert read[name].to_pylist() == prepared[name].to_pylist()
+
+
+@pytest.mark.parametrize("label", [{"name": "kind"}, {"name": "y", "dtype": "float32"}])
+def test_prepare_labels_that_are_missing_are_divided_like_a_class(tmp_path, label):
+    rows = [f"{i},{'ab'[i % 2] if i % 4 else ''},{i % 2 if i % 4 else ''}" for i in range(400)]
+    write_csv(tmp_path / "raw.csv", "\n".join(["x,kind,y", *rows]))
+    value = "none" if label["name"] == "kind" else 2
+    spec = spec_for(
+        tmp_path, "csv", "raw.csv", label=label, features={"x": {"dtype": "int64"}},
+        split={"by": "stratified", "fractions": HALVES},
+        cleaning={label["name"]: {"missing": {"by": "constant", "value": value}}},
+    )  # fmt: skip
+    result = prepare(spec)
+    for split in HALVES:
+        labels = rows_of(spec, result, splits=[split])[label["name"]].to_pylist()
+        assert sorted(Counter(labels).values()) == [50, 50, 100]

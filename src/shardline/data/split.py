@@ -36,6 +36,7 @@ SAMPLE = b"shardline-sample"
 # Boundaries of more rows than this are those of a sample, whose shares stray by 0.2 % at most.
 TIME_ROWS = 1 << 18
 NO_SIDE = -1
+NO_LABEL = "\0"
 
 
 @dataclass(frozen=True)
@@ -238,4 +239,5 @@ def _key(table: pa.Table, key: str) -> pa.Table:
 def _classes(table: pa.Table, layout: RowLayout) -> pa.Array:
     if layout.label is None or layout.label.shape:
         raise DataError("data.split.by: stratified needs a label of one class per row.")
-    return table[layout.label.name].combine_chunks().cast(pa.string())
+    # Labels that are missing and will be filled are a class of their own.
+    return table[layout.label.name].combine_chunks().cast(pa.string()).fill_null(NO_LABEL)
