@@ -139,6 +139,17 @@ def test_prepare_split_by_time_puts_the_past_into_training(tmp_path):
     assert boundaries["test"].startswith(ends["test"][0])
 
 
+def test_prepare_split_by_time_of_texts_that_are_no_times_says_what_they_should_be(tmp_path):
+    rows = "".join(f"03/{day:02d}/2026,{day},{day}\n" for day in range(1, 29))
+    write_csv(tmp_path / "raw.csv", "when,x,y\n" + rows)
+    split = {"by": "time", "time": "when", "fractions": SPLIT}
+    with pytest.raises(
+        DataError,
+        match=r"data\.split\.time 'when' holds neither numbers nor ISO 8601 dates",
+    ):
+        prepare(spec_for(tmp_path, "csv", "raw.csv", split=split))
+
+
 def test_prepare_stratified_split_divides_every_class_alike(tmp_path):
     lines = ["x,kind"] + [f"{i},{'rare' if i % 10 == 0 else 'often'}" for i in range(1000)]
     write_csv(tmp_path / "raw.csv", "\n".join(lines))

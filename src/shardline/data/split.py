@@ -121,6 +121,11 @@ class SplitTally:
         rule = self._rule
         if rule.by == "stratified":
             return FittedSplit(rule, bounds=self._strata.bounds(rule.fractions))
+        if not any(self._counts.values()):
+            raise DataError(
+                f"data.split.time {rule.time!r} holds neither numbers nor ISO 8601 dates, such as "
+                "2026-03-31, in any row that can be used; write its times so."
+            )
         kind: Kind = "number" if self._counts["number"] > self._counts["date"] else "date"
         ordinals = self._times[kind].contents()[1].get("ordinal", np.empty(0))
         boundaries = boundaries_of(ordinals, rule.fractions, column=str(rule.time))
