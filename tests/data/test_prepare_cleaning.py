@@ -174,6 +174,34 @@ def test_prepare_rules_that_suit_no_column_are_refused(tmp_path, cleaning, sente
     assert sentence in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("cleaning", "sentence"),
+    [
+        ({"w": {"missing": {"by": "drop"}}}, r"set them aside \(missing 40\); change the rules or"),
+        ({"x": {"map": {"7": "a"}}}, r"set them aside \(unmapped 40\); change the rules or"),
+        (
+            {"x": {"outliers": {"by": "bounds", "min": 50, "then": "quarantine"}}},
+            r"set them aside \(outlier 40\); change the rules or",
+        ),
+        (
+            {"v": {"map": {"7": "a"}}},
+            r"^data\.cleaning\.v\.map: the column holds list<.*>, expected",
+        ),
+    ],
+)
+def test_prepare_rules_that_leave_no_row_are_refused(tmp_path, cleaning, sentence):
+    x, w = pa.array([8] * 40), pa.nulls(40, pa.string())
+    v = pa.array([[1, 2]] * 40)
+    write_parquet(tmp_path / "raw.parquet", x=x, w=w, v=v, y=pa.array(range(40)))
+    spec = spec_for(
+        tmp_path, "parquet", "raw.parquet", cleaning=cleaning,
+        features={name: {"dtype": "int64"} for name in cleaning if name != "w"} or None,
+        keep=["w"],
+    )  # fmt: skip
+    with pytest.raises(DataError, match=sentence):
+        prepare(spec)
+
+
 def test_prepared_rows_and_rows_read_for_scoring_are_treated_alike(tmp_path):
     rng = np.random.default_rng(1)
     cells = [("" if x > 1 else f"{9 * x if x < -2 else x:.4f}") for x in rng.normal(size=300)]

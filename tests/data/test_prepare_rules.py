@@ -118,6 +118,12 @@ def test_prepare_sample_takes_a_share_and_counts_the_rest(tmp_path):
     assert taken < set(rows_of(wider, prepare(wider))["id"].to_pylist())
 
 
+def test_prepare_sample_of_no_row_is_refused(tmp_path):
+    write_csv(tmp_path / "raw.csv", table_csv(10))
+    with pytest.raises(DataError, match=r"data\.sample takes none of the 10 rows in .*; raise it"):
+        prepare(spec_for(tmp_path, "csv", "raw.csv", sample=1e-9, keep=["id"]))
+
+
 def test_prepare_split_by_time_puts_the_past_into_training(tmp_path):
     days = [f"2026-{1 + i // 28:02d}-{1 + i % 28:02d}" for i in range(280)]
     lines = ["when,x,y"] + [f"{day},{i},{i}" for i, day in enumerate(days)]

@@ -102,3 +102,9 @@ def test_read_times_beyond_the_calendar_are_not_readable():
     found = read_times(stamps, kind="date")
     assert found.readable.tolist() == [True, False, False]
     assert moment_of("date", read_times(days, kind="date").ordinals[1]).startswith("9999-12-31")
+
+
+def test_read_times_of_tensors_are_not_readable():
+    tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((2, 3)))
+    assert not read_times(tensors, kind="number").readable.any()
+    assert not read_times(tensors, kind="date").readable.any()

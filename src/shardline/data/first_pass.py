@@ -114,7 +114,8 @@ class FirstPass:
         for each in taken:
             survey.merge(each.survey)
         if not survey.num_rows:
-            raise no_rows(self._origin, quarantine)
+            num_sampled_out = sum(each.num_sampled_out for each in taken)
+            raise no_rows(self._origin, quarantine, num_sampled_out=num_sampled_out)
         layout = table_layout(self._data, survey)
         if layout != guess or not all(each.fits for each in taken):
             guessed = {each.piece: each for each in taken}
@@ -258,11 +259,21 @@ class FirstPass:
         return column or infer_image_column(files, IMAGE_FEATURE)
 
 
-def no_rows(origin: Origin, quarantine: QuarantineLog) -> DataError:
+def no_rows(origin: Origin, quarantine: QuarantineLog, *, num_sampled_out: int) -> DataError:
     """What to say of a source of which nothing is left."""
     uri = origin.uri
+    if not quarantine.count and num_sampled_out:
+        return DataError(
+            f"data.sample takes none of the {num_sampled_out} rows in {uri}; raise it."
+        )
     if not quarantine.count:
         return DataError(f"data.source.path {uri} holds no rows; check that it is complete.")
+    if not quarantine.first:
+        by_rule = ", ".join(f"{rule} {count}" for rule, count in quarantine.by_rule.items())
+        return DataError(
+            f"none of the {quarantine.count} rows in {uri} is left, for the rules of the spec set "
+            f"them aside ({by_rule}); change the rules or the source."
+        )
     first = quarantine.first[0]
     return DataError(
         f"none of the {quarantine.count} rows in {uri} can be used; the first: "

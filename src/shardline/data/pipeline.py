@@ -112,8 +112,9 @@ class Pipeline:
         ).rows()
         quarantine, num_read = typed.quarantine, typed.num_read
         self._check(quarantine, num_read)
+        num_sampled_out = sum(each.num_sampled_out for each in typed.taken)
         if num_read == quarantine.count:
-            raise no_rows(self._origin, quarantine)
+            raise no_rows(self._origin, quarantine, num_sampled_out=num_sampled_out)
         pieces = typed.pieces()
         division = Divider(
             self._data, typed.layout, pieces, scratch=self._parked, quarantine=quarantine
@@ -134,11 +135,13 @@ class Pipeline:
             runs=tuple(run for each in dealt for run in each.runs),
             quarantine=quarantine,
             num_read=num_read,
-            num_sampled_out=sum(each.num_sampled_out for each in typed.taken),
+            num_sampled_out=num_sampled_out,
             num_bytes=sum(each.num_bytes for each in dealt),
             boundaries=division.split.moments,
             cleaning=division.cleaning.record(touched),
         )
+        if not rows.num_kept:
+            raise no_rows(self._origin, quarantine, num_sampled_out=num_sampled_out)
         self._check_splits(rows)
         return rows
 

@@ -106,6 +106,6 @@ def _bounds(hashes: UInt64s | None, shares: "np.ndarray[Any, Any]") -> UInt64s:
     if hashes is None:
         return np.array([int(share * 2.0**64) for share in shares], np.uint64)
     ordered = np.append(np.sort(hashes), HIGHEST)
-    places = np.rint(shares * len(hashes)).astype(np.int64)
+    places = np.floor(shares * len(hashes) + 0.5).astype(np.int64)  # a half goes to the earlier
     first, end = (np.searchsorted(ordered[:-1], ordered[places], side) for side in _SIDES)
     return np.asarray(ordered[np.where(places - first < end - places, first, end)], np.uint64)

@@ -112,8 +112,12 @@ def sides_by_time(ordinals: Ordinals, boundaries: Mapping[SplitName, Any]) -> Or
 
 def _numbers(array: pa.Array) -> pa.Array:
     """Floats; of whole numbers that these round, such as nanoseconds, only the order counts."""
-    is_whole = pa.types.is_integer(array.type)
-    return array.cast(pa.float64(), safe=False) if is_whole else cast_elements(array, "float64")
+    if pa.types.is_integer(array.type):
+        return array.cast(pa.float64(), safe=False)
+    try:
+        return cast_elements(array, "float64")
+    except pa.ArrowNotImplementedError:  # tensors
+        return pa.nulls(len(array), pa.float64())
 
 
 def _dates(moments: pa.Array) -> pa.Array:
