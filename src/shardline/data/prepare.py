@@ -38,9 +38,7 @@ from shardline.spec.data import DataSpec, SplitName
 from shardline.store import Store, commit_marker, read_marker
 
 # Part of every version: raise it when the same source would give other shards.
-LAYOUT = 4
-# Likewise of versions that are divided by class.
-STRATA = 2
+LAYOUT = 5
 VERSION_DIGITS = 12
 
 
@@ -129,8 +127,6 @@ def version_of(source_fingerprint: str, data: DataSpec, size: ShardSize) -> str:
     for located in (section["source"], section["source"].get("labels") or {}):
         located.pop("path", None)
     layout = [LAYOUT, size.target_bytes, size.group_bytes, size.group_rows]
-    if data.split is not None and data.split.by == "stratified":
-        layout.append(STRATA)
     identity = {"source": source_fingerprint, "data": section, "layout": layout}
     canonical = json.dumps(identity, sort_keys=True).encode()
     return hashlib.sha256(canonical).hexdigest()[:VERSION_DIGITS]

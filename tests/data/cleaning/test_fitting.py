@@ -77,6 +77,16 @@ def test_fitting_bounds_come_first_and_fills_see_clipped_values():
     assert found.treatments["x"].fill == pytest.approx((55 + high) / 11)
 
 
+def test_fitting_bounds_do_not_see_the_constants_that_fill_gaps():
+    table = pa.table({"x": pa.array([1.0, 2.0, 3.0, None, None, None])})
+    rules = {"outliers": {"by": "zscore", "limit": 1, "then": "clip"}}
+    bare, _ = fitted(table, x=rules)
+    filled, _ = fitted(table, x=rules | {"missing": {"by": "constant", "value": -999}})
+    assert filled.treatments["x"].low == bare.treatments["x"].low == 2 - np.std([1, 2, 3])
+    assert filled.fitted_on == {"x": 3}
+    assert filled.apply(table).table["x"].to_pylist()[3:] == [-999] * 3
+
+
 def test_fitting_fills_do_not_see_rows_that_were_set_aside():
     aside = {"outliers": {"by": "bounds", "max": 100, "then": "quarantine"}}
     found, rounds = fitted(NUMBERS, x=aside, n={"missing": {"by": "mean"}})

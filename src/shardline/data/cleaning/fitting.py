@@ -55,6 +55,12 @@ class Cleaning:
         """Treat typed rows by what is fitted; what is not yet, is left as it is."""
         return treat(table, self.treatments)
 
+    def unfilled(self, table: pa.Table) -> pa.Table:
+        """The rows that stay, as the next round looks at them: constants would move bounds."""
+        awaited = {name: self.treatments[name] for name in self.awaited}
+        bare = {name: each.model_copy(update={"fill": None}) for name, each in awaited.items()}
+        return treat(table, {**self.treatments, **bare}).table
+
     def fitted(self, summaries: Mapping[str, Summary]) -> "Cleaning":
         """The next stage, from the summary of every awaited column.
 
