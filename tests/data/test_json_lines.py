@@ -77,3 +77,18 @@ def test_line_that_is_nested_too_deeply_is_quarantined(tmp_path):
         deep = '{"x": ' + "[" * depth + "1" * 20 + "]" * depth + ', "y": 1}'
         _, reasons = prepared(tmp_path, [line(1), deep], features={"z": {"dtype": "int8"}})
         assert list(reasons) == [2]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("null", ["null", " null", "\tnull \r", 'null {"x": 1}'])
+def test_a_line_that_is_null_is_no_object_and_does_not_end_the_process(tmp_path, null, place):
+    """Arrow's own parser makes a row of nulls of it, or crashes where it comes first."""
+    lines = [line(1), line(2)]
+    lines.insert(place, null)
+    rows, reasons = prepared(
+        tmp_path, lines, cleaning={"x": {"missing": {"by": "constant", "value": 0}}}
+    )
+    assert sorted(rows["x"].to_pylist()) == [1, 2]
+    (reason,) = reasons.values()
+    assert list(reasons) == [place + 1]
+    assert reason.startswith(("is null, expected a JSON object", "is not valid JSON"))
