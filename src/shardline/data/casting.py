@@ -215,6 +215,8 @@ def _advice(title: str, arrow_type: Any, column: Column) -> str:
         return "write times as ISO 8601 texts or as Arrow's timestamps, whose unit is known"
     if title.startswith("key"):
         return "choose a data.split.key of texts or numbers"
+    if title.startswith("label") and pa.types.is_nested(arrow_type):
+        return "name a column of classes or numbers in data.label.name"
     if title.startswith("kept"):
         return "leave the column out of data.keep, or write what is in it as columns of its own"
     if is_moment(arrow_type) and not column.shape and title.startswith("feature"):

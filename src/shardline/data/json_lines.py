@@ -214,11 +214,29 @@ def _settled_type(name: str, records: dict[int, dict[str, Any]], reasons: dict[i
         for row, value in values.items():
             records[row][name] = value
     for row, value in values.items():
-        try:
-            pa.scalar(value, settled)
-        except _MIXED:
+        if not _fits(value, settled):
             reasons[row] = f"field {name!r} is {value!r}, most rows hold {settled}"
     return settled
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether Arrow takes a value for a type; an empty text it takes for any empty thing."""
+    if value is None:
+        return True
+    if is_list(kind) and not isinstance(value, list):
+        return False
+    if is_list(kind) and pa.types.is_nested(kind.value_type):
+        return all(_fits(each, kind.value_type) for each in value)
+    if pa.types.is_struct(kind):
+        fields = {field.name: field.type for field in kind}
+        return isinstance(value, dict) and all(
+            _fits(each, fields[name]) for name, each in value.items() if name in fields
+        )
+    try:
+        pa.scalar(value, kind)
+    except _MIXED:
+        return False
+    return True
 
 
 def _floating(value: Any) -> Any:
