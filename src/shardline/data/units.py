@@ -78,18 +78,19 @@ def runs_of(
     bits = max(5, (len(files) // MAX_RUNS).bit_length())
     fewest = 1 / (1 << bits)
     run: list[SourceFile] = []
+    held = 0
     for file in files:
         is_alone = len(files) <= MAX_LONE_FILES or file.size >= unit_bytes // LARGE
-        held = sum(each.size for each in run)
         if run and (is_alone or held + file.size > unit_bytes or len(run) == MAX_UNIT_FILES):
             yield tuple(run)
-            run = []
+            run, held = [], 0
         run.append(file)
+        held += file.size
         # Runs of larger files end sooner, most of them before the size would end them.
         ends = max(fewest, 2 * file.size / unit_bytes)
         if is_alone or zlib.crc32(file.name.encode()) < ends * 2**32:
             yield tuple(run)
-            run = []
+            run, held = [], 0
     if run:
         yield tuple(run)
 
