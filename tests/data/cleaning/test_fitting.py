@@ -151,6 +151,10 @@ def test_raw_steps_and_nulls_are_known_from_the_spec():
         ({"n": {"missing": {"by": "constant", "value": 2.5}}}, "value is 2.5, expected int32."),
         ({"x": {"missing": {"by": "mean", "indicator": "id"}}}, "there is a column 'id' already"),
         ({"x": {"missing": {"by": "mean", "indicator": "n"}}}, "there is a column 'n' already"),
+        (
+            {"x": {"missing": {"by": "mean", "indicator": "shardline.side"}}},
+            "there is a column 'shardline.side' already",
+        ),
     ],
 )
 def test_rules_that_do_not_suit_their_column_are_refused_before_any_round(cleaning, sentence):

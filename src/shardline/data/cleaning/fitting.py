@@ -15,6 +15,7 @@ from shardline.data.cleaning.outliers import bounds_of, check_numbers, is_fitted
 from shardline.data.cleaning.record import ColumnRecord, Touched, records_of
 from shardline.data.cleaning.summary import Summary
 from shardline.data.cleaning.treating import Treated, treat
+from shardline.data.column_names import OWN_NAMES
 from shardline.data.rows import RowLayout, require_columns
 from shardline.data.schema import Column
 from shardline.data.treatment import Treatment
@@ -172,7 +173,7 @@ def _suited(name: str, rules: ColumnCleaning, layout: RowLayout) -> Column:
     if rules.missing:
         check_fill(rules.missing, column)
         extra = indicator_name(name, rules.missing)
-        if extra in roles:
+        if extra in roles or extra in OWN_NAMES:
             raise DataError(
                 f"data.cleaning.{name}.missing.indicator: there is a column {extra!r} already."
             )
