@@ -26,7 +26,7 @@ from shardline.errors import NotFoundError
 from shardline.store import Store
 
 # Part of every piece's name: raise it when the same unit would be typed otherwise.
-FORMAT = 3
+FORMAT = 4
 INDEX = "index.json"
 
 
