@@ -145,6 +145,23 @@ def test_prepare_split_by_time_puts_the_past_into_training(tmp_path):
     assert boundaries["test"].startswith(ends["test"][0])
 
 
+def test_prepare_split_by_time_whose_boundaries_come_too_early_is_refused(tmp_path):
+    write_csv(tmp_path / "raw.csv", "when,x,y\n2026-01-01,1,1\n2026-01-02,2,2\n,3,3\n")
+    split = {"by": "time", "time": "when", "boundaries": {"test": "2025-01-01"}}
+    spec = spec_for(tmp_path, "csv", "raw.csv", split=split, max_quarantined=0.5)
+    with pytest.raises(
+        DataError,
+        match=r"^none of the 2 rows falls into the train split; set data\.split\.boundaries to later",
+    ):
+        prepare(spec)
+    later = split | {"boundaries": {"test": "2026-01-02"}}
+    spec = spec_for(tmp_path, "csv", "raw.csv", split=later, max_quarantined=0.5)
+    result = prepare(spec)
+    assert result.splits == {"train": 1, "test": 1}
+    (row,) = quarantined(spec, result)
+    assert row["reason"] == "time 'when' is null, expected an ISO 8601 date, as 2026-03-31"
+
+
 def test_prepare_split_by_time_of_texts_that_are_no_times_says_what_they_should_be(tmp_path):
     rows = "".join(f"03/{day:02d}/2026,{day},{day}\n" for day in range(1, 29))
     write_csv(tmp_path / "raw.csv", "when,x,y\n" + rows)

@@ -182,12 +182,18 @@ class Pipeline:
         quarantine.check_share(rows_read=num_read, max_share=self._data.max_quarantined)
 
     def _check_splits(self, rows: Rows) -> None:
+        rule = self._data.split
         if not rows.num_of("train"):
-            raise DataError(
-                f"none of the {rows.num_kept} rows falls into the train split; raise "
-                "data.split.fractions.train, choose a data.split.key with more values, or add rows."
+            way_out = (
+                "raise data.split.fractions.train, choose a data.split.key with more values"
+                if rule is None or not rule.boundaries
+                else "set data.split.boundaries to later moments"
             )
-        if self._data.split is None or self._data.split.by != "stratified":
+            raise DataError(
+                f"none of the {rows.num_kept} rows falls into the train split; {way_out}, or add "
+                "rows."
+            )
+        if rule is None or rule.by != "stratified":
             return
         for name in self._splits:
             if not rows.num_of(name):

@@ -182,10 +182,11 @@ def unreadable_times(table: pa.Table, split: FittedSplit, found: Sides) -> dict[
         return {}
     expected = "a number" if split.kind == "number" else "an ISO 8601 date, as 2026-03-31"
     values = table[rule.time].combine_chunks()
-    return {
-        int(row): f"time {rule.time!r} is {shown(values[row])}, expected {expected}"
-        for row in np.flatnonzero(found == NO_SIDE)
-    }
+    reasons = {}
+    for row in np.flatnonzero(found == NO_SIDE):
+        value = shown(values[row]) if values[row].is_valid else "null"
+        reasons[int(row)] = f"time {rule.time!r} is {value}, expected {expected}"
+    return reasons
 
 
 def side_hashes(table: pa.Table, rule: SplitSpec, layout: RowLayout) -> UInt64s:
