@@ -151,7 +151,7 @@ def test_prepare_split_by_time_whose_boundaries_come_too_early_is_refused(tmp_pa
     spec = spec_for(tmp_path, "csv", "raw.csv", split=split, max_quarantined=0.5)
     with pytest.raises(
         DataError,
-        match=r"^none of the 2 rows falls into the train split; set data\.split\.boundaries to later",
+        match=r"^none of the 2 rows falls into the train split; set data\.split\.bound",
     ):
         prepare(spec)
     later = split | {"boundaries": {"test": "2026-01-02"}}
