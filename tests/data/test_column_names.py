@@ -73,10 +73,12 @@ def test_column_without_a_name_is_no_feature_by_chance(tmp_path, format):
     assert prepare(named).rows_kept == 1
 
 
+@pytest.mark.parametrize("name", ["file", "row", "side", "place"])
 @pytest.mark.parametrize("format", FORMATS)
-def test_name_that_shardline_uses_itself_is_refused(tmp_path, format):
-    spec = write_source(tmp_path, format, ["shardline.row", "y"])
-    refused(spec, "has a column 'shardline.row', which is what shardline calls its own; rename it.")
+def test_name_that_shardline_uses_itself_is_refused(tmp_path, format, name):
+    name = f"shardline.{name}"
+    spec = write_source(tmp_path, format, [name, "y"])
+    refused(spec, f"has a column {name!r}, which is what shardline calls its own; rename it.")
 
 
 def test_header_that_is_no_text_is_refused(tmp_path):

@@ -369,6 +369,65 @@ def test_prepare_arrow_types_that_no_model_takes_are_named(tmp_path, raw):
         )
 
 
+NESTED = (
+    pa.array([{"a": 1}]), pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())),
+    pa.array([[{"a": 1}]]), pa.array([[[{"a": 1}]]]), pa.array([{"a": {"b": [1]}}]),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("format", ["parquet", "arrow", "json"])
+@pytest.mark.parametrize("raw", NESTED, ids=lambda raw: str(raw.type))
+def test_prepare_nested_columns_are_refused_with_advice_that_helps(tmp_path, raw, format):
+    if format == "json" and pa.types.is_map(raw.type):
+        raw = pa.array([{"a": 1}])  # which JSON cannot tell from a map
+    columns = {"deep": raw, "x": [1.0]}
+    instead = "write what is in this one as columns of its own"
+    with pytest.raises(DataError) as found:
+        prepared(tmp_path, format, columns)
+    assert found.value.message.startswith("feature 'deep' holds ")
+    assert found.value.message.endswith(
+        f", which no model takes; list the columns to learn from in data.features, or {instead}."
+    )
+    for role, keys in (
+        ("feature", {"features": {"deep": {"dtype": "string"}}}),
+        ("kept column", {"keep": ["deep"]}),
+    ):
+        with pytest.raises(DataError) as found:
+            prepared(tmp_path, format, columns, **keys)
+        key = "data.features" if role == "feature" else "data.keep"
+        assert found.value.message.startswith(f"{role} 'deep' holds ")
+        assert f" {key}, or write what is in it as columns of its own." in found.value.message
+    spec, result = prepared(tmp_path, format, columns, features={"x": {"dtype": "float32"}})
+    assert rows_of(spec, result)["x"].to_pylist() == [1.0]
+
+
+@pytest.mark.parametrize("raw", [pa.array([time(1)]), pa.array([timedelta(1)])])
+def test_prepare_types_that_no_model_takes_can_be_carried_along(tmp_path, raw):
+    with pytest.raises(DataError, match=r"or carry this one along with data\.keep"):
+        prepared(tmp_path, "arrow", {"x": raw, "n": [1]})
+    spec, result = prepared(tmp_path, "arrow", {"x": raw, "n": [1]}, keep=["x"])
+    assert rows_of(spec, result)["x"].to_pylist() != [None]
+
+
+@pytest.mark.parametrize(
+    ("raw", "sentence"),
+    [
+        ([[1.0], [], [1.0, 2.0, 3.0]],
+         r"of 3 shapes, from \[0\] to \[3\]; declare it in data.features with shape: \[LENGTH\] "
+         r"and pad\.$"),
+        ([["a"], ["a", "b"], ["c"]],
+         r"of 2 shapes, from \[1\] to \[2\]; join them to one text, or leave them out of "),
+        ([[[1, 2]], [[1, 2], [3, 4]], []],
+         r"of 3 shapes, from \[0, 2\] to \[2, 2\]; write them as lists of one length, or leave "),
+    ],
+)  # fmt: skip
+def test_prepare_lists_of_many_lengths_are_refused_with_the_way_out(tmp_path, raw, sentence):
+    table = pa.table({"v": pa.array(raw), "y": [1.0, 2.0, 3.0]})
+    spec = spec_for(tmp_path, **written(tmp_path, "parquet", table))
+    with pytest.raises(DataError, match="^feature 'v' holds lists " + sentence):
+        prepare(spec)
+
+
 def test_prepare_label_of_times_is_refused_as_a_label(tmp_path):
     sentence = (
         r"^label 'when' holds date32\[day\], which cannot become int64; declare another dtype"

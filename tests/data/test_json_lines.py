@@ -4,6 +4,8 @@ import pytest
 from tests.data.preparing import prepare, quarantined, rows_of
 from tests.raw_sources import spec_for, write_csv
 
+from shardline.errors import DataError
+
 BEYOND_INT64 = 2**63 + 1
 BEYOND_FLOAT64 = 2**53 + 1
 """The first whole number that float64 cannot hold."""
@@ -77,3 +79,35 @@ def test_line_that_is_nested_too_deeply_is_quarantined(tmp_path):
         deep = '{"x": ' + "[" * depth + "1" * 20 + "]" * depth + ', "y": 1}'
         _, reasons = prepared(tmp_path, [line(1), deep], features={"z": {"dtype": "int8"}})
         assert list(reasons) == [2]
+
+
+@pytest.mark.parametrize("empty", ['""', "{}", "0"])
+def test_an_empty_text_among_lists_is_no_empty_list(tmp_path, empty):
+    features = {"x": {"dtype": "float32", "shape": [2], "pad": 0}}
+    lines = [line("[1, 2]"), line("[3]"), line("[]"), line(empty)]
+    rows, reasons = prepared(tmp_path, lines, features=features)
+    assert sorted(rows["x"].to_pylist()) == [[0, 0], [1, 2], [3, 0]]
+    assert list(reasons) == [4]
+    assert reasons[4].endswith("most rows hold list<item: int64>")
+
+
+@pytest.mark.parametrize("empty", ['""', "[]", "[{}]"])
+def test_a_field_of_structures_in_some_rows_is_named(tmp_path, empty):
+    lines = [line('{"a": null}'), line('{"a": null}'), line(empty)]
+    with pytest.raises(DataError, match=r"^feature 'x' holds struct<a: null>, which no"):
+        prepared(tmp_path, lines)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("null", ["null", " null", "\tnull \r", 'null {"x": 1}'])
+def test_a_line_that_is_null_is_no_object_and_does_not_end_the_process(tmp_path, null, place):
+    """Arrow's own parser makes a row of nulls of it, or crashes where it comes first."""
+    lines = [line(1), line(2)]
+    lines.insert(place, null)
+    rows, reasons = prepared(
+        tmp_path, lines, cleaning={"x": {"missing": {"by": "constant", "value": 0}}}
+    )
+    assert sorted(rows["x"].to_pylist()) == [1, 2]
+    (reason,) = reasons.values()
+    assert list(reasons) == [place + 1]
+    assert reason.startswith(("is null, expected a JSON object", "is not valid JSON"))

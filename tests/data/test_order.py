@@ -67,6 +67,45 @@ def test_permuted_each_is_what_each_alone_would_be(sizes, seed):
         assert np.array_equal(together[number], alone)
 
 
+LARGE = [2**32, 2**32 + 1, 2**33 + 12_345, 2**63 + 1]
+
+
+@pytest.mark.parametrize("size", LARGE)
+def test_permuted_sizes_around_and_beyond_32_bits_are_permutations(size):
+    """So many random draws of 2^33 values would repeat five of them."""
+    chance = np.random.default_rng(size % 1000)
+    positions = np.unique(chance.integers(0, size, 300_000, np.uint64))
+    values = permuted(positions, size=size, keys=round_keys(5, 1))
+    assert len(np.unique(values)) == len(positions)
+    assert int(values.max()) < size
+    shares, _ = np.histogram(values / size, bins=20, range=(0, 1))
+    assert np.abs(shares / len(values) - 0.05).max() < 0.004
+
+
+@pytest.mark.parametrize("sizes", [[2**32, 2**32 + 1], [2**33, 7, 2**32 - 1]])
+def test_permuted_each_beyond_32_bits_is_what_each_alone_would_be(sizes):
+    keys = np.stack([round_keys(3, number + 1) for number in range(len(sizes))], axis=1)
+    positions = np.arange(7, dtype=np.uint64)
+    together = permuted_each(positions, sizes=np.array(sizes, np.uint64), keys=keys)
+    for number, size in enumerate(sizes):
+        alone = permuted(positions, size=size, keys=keys[:, number])
+        assert np.array_equal(together[number], alone)
+
+
+def test_order_of_lanes_around_32_bits_is_the_same_on_any_number_of_workers():
+    order = Order(num_rows=4 * 2**32 + 2, num_lanes=4, global_batch=64, seed=9)
+    last = order.steps_per_epoch - 1
+    for step in (0, 2**27 + 3, last):
+        alone = order.batch_rows(epoch=0, step=step, lanes=range(4))
+        lanes = [order.worker_lanes(rank, 4) for rank in range(4)]
+        parts = [order.batch_rows(epoch=0, step=step, lanes=each) for each in lanes]
+        assert np.array_equal(np.concatenate(parts), alone)
+        assert len(np.unique(alone)) == 64
+        for lane, rows in enumerate(alone.reshape(4, -1)):
+            start, stop = order.lane_range(lane)
+            assert start <= rows.min() <= rows.max() < stop
+
+
 @checked
 @given(order=orders(), epoch=st.integers(0, EPOCHS - 1))
 def test_order_whole_epoch_uses_no_row_twice(order, epoch):

@@ -1,8 +1,10 @@
 """A source that grows is read where it grew, and the result is that of reading it all."""
 
+import zlib
+
 import pyarrow as pa
 import pytest
-from tests.data.preparing import manifest_of, prepare, rows_of
+from tests.data.preparing import manifest_of, prepare, quarantined, rows_of
 from tests.raw_sources import (
     SPLIT,
     spec_for,
@@ -245,6 +247,64 @@ def test_prepare_images_that_were_added_are_read_alone(tmp_path, read_files):
     read_files.clear()
     assert prepare(spec).rows_kept == 10
     assert set(read_files) <= {"ant/0.png", "elk/0.png"}
+
+
+def labelled_spec(folder, store):
+    return spec_for(
+        folder, "images", "raw", store=store, labels={"path": "labels.csv"},
+        label={"name": "kind"}, max_quarantined=0.9,
+    )  # fmt: skip
+
+
+def write_labels(folder, names):
+    rows = [f"{name},{zlib.crc32(name.encode())},{name[:3]}\n" for name in names]
+    write_csv(folder / "labels.csv", "file,n,kind\n" + "".join(rows))
+
+
+# Of few rows each is read alone, of many those of a run are.
+@pytest.mark.parametrize(("per_class", "most_read"), [(8, 5), (100, 150)])
+@pytest.mark.parametrize("place", ["end", "middle"])
+def test_prepare_images_and_labels_that_were_added_are_read_alone(
+    tmp_path, read_files, per_class, most_read, place
+):
+    write_images(tmp_path / "raw", per_class=per_class)
+    names = [f"{kind}/{n}.png" for kind in ("cat", "dog", "ant") for n in range(per_class)]
+    write_labels(tmp_path, names)
+    spec = labelled_spec(tmp_path, "store")
+    assert prepare(spec).rows_kept == 3 * per_class
+    write_images(tmp_path / "raw", per_class=1, classes=("elk",))
+    cut = len(names) if place == "end" else 3
+    names = [*names[:cut], "elk/0.png", "elk/none.png", *names[cut:]]
+    names.remove("cat/5.png")
+    write_labels(tmp_path, names)
+    read_files.clear()
+    result = prepare(spec)
+    images = {name for name in read_files if name.endswith(".png")}
+    assert "elk/0.png" in images
+    assert len(images) <= most_read
+    fresh = labelled_spec(tmp_path, "fresh")
+    assert manifest_of(fresh, prepare(fresh)) == manifest_of(spec, result)
+    assert quarantined(fresh, result) == quarantined(spec, result)
+    assert [(row["file"], row["row"]) for row in quarantined(spec, result)] == [
+        ("labels.csv", 1 + names.index("elk/none.png")), ("cat/5.png", 1),
+    ]  # fmt: skip
+
+
+def test_prepare_labelled_image_that_changed_is_read_again(tmp_path, read_files):
+    write_images(tmp_path / "raw", per_class=4)
+    names = [f"{kind}/{number}.png" for kind in ("cat", "dog", "ant") for number in range(4)]
+    write_labels(tmp_path, names)
+    spec = labelled_spec(tmp_path, "store")
+    prepare(spec)
+    (tmp_path / "raw/dog/2.png").write_bytes((tmp_path / "raw/dog/3.png").read_bytes())
+    read_files.clear()
+    result = prepare(spec)
+    assert "dog/2.png" in read_files
+    # The first image's shape is that of all.
+    assert {name for name in read_files if name.startswith("cat")} == {"cat/0.png"}
+    table = rows_of(spec, result)
+    images = dict(zip(table["file"].to_pylist(), table["image"].to_pylist(), strict=True))
+    assert images["dog/2.png"] == images["dog/3.png"] != images["dog/1.png"]
 
 
 def test_prepare_s3_source_that_grows(tmp_path, s3_store, read_files):

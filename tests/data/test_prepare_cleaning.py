@@ -174,6 +174,34 @@ def test_prepare_rules_that_suit_no_column_are_refused(tmp_path, cleaning, sente
     assert sentence in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("cleaning", "sentence"),
+    [
+        ({"w": {"missing": {"by": "drop"}}}, r"set them aside \(missing 40\); change the rules or"),
+        ({"x": {"map": {"7": "a"}}}, r"set them aside \(unmapped 40\); change the rules or"),
+        (
+            {"x": {"outliers": {"by": "bounds", "min": 50, "then": "quarantine"}}},
+            r"set them aside \(outlier 40\); change the rules or",
+        ),
+        (
+            {"v": {"map": {"7": "a"}}},
+            r"^data\.cleaning\.v\.map: the column holds list<.*>, expected",
+        ),
+    ],
+)
+def test_prepare_rules_that_leave_no_row_are_refused(tmp_path, cleaning, sentence):
+    x, w = pa.array([8] * 40), pa.nulls(40, pa.string())
+    v = pa.array([[1, 2]] * 40)
+    write_parquet(tmp_path / "raw.parquet", x=x, w=w, v=v, y=pa.array(range(40)))
+    spec = spec_for(
+        tmp_path, "parquet", "raw.parquet", cleaning=cleaning,
+        features={name: {"dtype": "int64"} for name in cleaning if name != "w"} or None,
+        keep=["w"],
+    )  # fmt: skip
+    with pytest.raises(DataError, match=sentence):
+        prepare(spec)
+
+
 def test_prepared_rows_and_rows_read_for_scoring_are_treated_alike(tmp_path):
     rng = np.random.default_rng(1)
     cells = [("" if x > 1 else f"{9 * x if x < -2 else x:.4f}") for x in rng.normal(size=300)]
@@ -197,3 +225,19 @@ def test_prepared_rows_and_rows_read_for_scoring_are_treated_alike(tmp_path):
     assert schema.feature("x_missing").indicates == "x"
     for name in ("x", "x_missing", "w"):
         assert read[name].to_pylist() == prepared[name].to_pylist()
+
+
+@pytest.mark.parametrize("label", [{"name": "kind"}, {"name": "y", "dtype": "float32"}])
+def test_prepare_labels_that_are_missing_are_divided_like_a_class(tmp_path, label):
+    rows = [f"{i},{'ab'[i % 2] if i % 4 else ''},{i % 2 if i % 4 else ''}" for i in range(400)]
+    write_csv(tmp_path / "raw.csv", "\n".join(["x,kind,y", *rows]))
+    value = "none" if label["name"] == "kind" else 2
+    spec = spec_for(
+        tmp_path, "csv", "raw.csv", label=label, features={"x": {"dtype": "int64"}},
+        split={"by": "stratified", "fractions": HALVES},
+        cleaning={label["name"]: {"missing": {"by": "constant", "value": value}}},
+    )  # fmt: skip
+    result = prepare(spec)
+    for split in HALVES:
+        labels = rows_of(spec, result, splits=[split])[label["name"]].to_pylist()
+        assert sorted(Counter(labels).values()) == [50, 50, 100]

@@ -118,6 +118,12 @@ def test_prepare_sample_takes_a_share_and_counts_the_rest(tmp_path):
     assert taken < set(rows_of(wider, prepare(wider))["id"].to_pylist())
 
 
+def test_prepare_sample_of_no_row_is_refused(tmp_path):
+    write_csv(tmp_path / "raw.csv", table_csv(10))
+    with pytest.raises(DataError, match=r"data\.sample takes none of the 10 rows in .*; raise it"):
+        prepare(spec_for(tmp_path, "csv", "raw.csv", sample=1e-9, keep=["id"]))
+
+
 def test_prepare_split_by_time_puts_the_past_into_training(tmp_path):
     days = [f"2026-{1 + i // 28:02d}-{1 + i % 28:02d}" for i in range(280)]
     lines = ["when,x,y"] + [f"{day},{i},{i}" for i, day in enumerate(days)]
@@ -139,6 +145,34 @@ def test_prepare_split_by_time_puts_the_past_into_training(tmp_path):
     assert boundaries["test"].startswith(ends["test"][0])
 
 
+def test_prepare_split_by_time_whose_boundaries_come_too_early_is_refused(tmp_path):
+    write_csv(tmp_path / "raw.csv", "when,x,y\n2026-01-01,1,1\n2026-01-02,2,2\n,3,3\n")
+    split = {"by": "time", "time": "when", "boundaries": {"test": "2025-01-01"}}
+    spec = spec_for(tmp_path, "csv", "raw.csv", split=split, max_quarantined=0.5)
+    with pytest.raises(
+        DataError,
+        match=r"^none of the 2 rows falls into the train split; set data\.split\.bound",
+    ):
+        prepare(spec)
+    later = split | {"boundaries": {"test": "2026-01-02"}}
+    spec = spec_for(tmp_path, "csv", "raw.csv", split=later, max_quarantined=0.5)
+    result = prepare(spec)
+    assert result.splits == {"train": 1, "test": 1}
+    (row,) = quarantined(spec, result)
+    assert row["reason"] == "time 'when' is null, expected an ISO 8601 date, as 2026-03-31"
+
+
+def test_prepare_split_by_time_of_texts_that_are_no_times_says_what_they_should_be(tmp_path):
+    rows = "".join(f"03/{day:02d}/2026,{day},{day}\n" for day in range(1, 29))
+    write_csv(tmp_path / "raw.csv", "when,x,y\n" + rows)
+    split = {"by": "time", "time": "when", "fractions": SPLIT}
+    with pytest.raises(
+        DataError,
+        match=r"data\.split\.time 'when' holds neither numbers nor ISO 8601 dates",
+    ):
+        prepare(spec_for(tmp_path, "csv", "raw.csv", split=split))
+
+
 def test_prepare_stratified_split_divides_every_class_alike(tmp_path):
     lines = ["x,kind"] + [f"{i},{'rare' if i % 10 == 0 else 'often'}" for i in range(1000)]
     write_csv(tmp_path / "raw.csv", "\n".join(lines))
@@ -153,6 +187,27 @@ def test_prepare_stratified_split_divides_every_class_alike(tmp_path):
     assert {split: dict(found) for split, found in counts.items()} == {
         "train": {0: 720, 1: 80}, "validation": {0: 90, 1: 10}, "test": {0: 90, 1: 10},
     }  # fmt: skip
+
+
+def test_prepare_stratified_by_values_that_no_two_rows_share_is_refused(tmp_path):
+    write_csv(tmp_path / "raw.csv", table_csv(100))
+    split = {"by": "stratified", "fractions": SPLIT}
+    with pytest.raises(
+        DataError,
+        match=r"none of the 100 rows falls into the validation split, because every value of the "
+        r"label 'y' has too few of them to be divided; choose data\.split\.by: hash",
+    ):
+        prepare(spec_for(tmp_path, "csv", "raw.csv", keep=["id"], split=split))
+
+
+def test_prepare_group_larger_than_a_split_stays_whole(tmp_path):
+    rows = "".join(f"{'big' if i < 90 else f'g{i}'},{i},{i}\n" for i in range(100))
+    write_csv(tmp_path / "raw.csv", "who,x,y\n" + rows)
+    split = {"by": "group", "key": "who", "fractions": {"train": 0.5, "test": 0.5}}
+    result = prepare(spec := spec_for(tmp_path, "csv", "raw.csv", split=split))
+    found = {s: rows_of(spec, result, splits=[s])["who"].to_pylist() for s in HALVES}
+    assert sorted(each.count("big") for each in found.values()) == [0, 90]
+    assert sum(result.splits.values()) == 100
 
 
 LEAKING = (

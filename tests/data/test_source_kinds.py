@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from tests.data.preparing import manifest_of, prepare, quarantined, rows_of
-from tests.raw_sources import spec_for, table_csv, write_csv, write_images
+from tests.raw_sources import spec_for, table_csv, write_csv, write_images, write_jsonl
 
 from shardline.data import pipeline
 from shardline.data.columnar import GroupRange
@@ -160,6 +160,17 @@ def test_prepare_images_with_labels_bad_ones_keep_their_row_numbers(labelled):
     assert reasons[1][2] == "image './b/0.png' has shape [9, 9, 3], expected [4, 5, 3]"
     assert reasons[2][2] == "has 4 cells, expected 3"
     assert result.rows_read == result.rows_kept + 4 == 7
+
+
+def test_prepare_images_with_labels_that_name_none_are_quarantined(labelled):
+    whole = [{"file": f"{kind}/{i}.png", "kind": kind} for kind in "ab" for i in range(3)]
+    write_jsonl(labelled / "labels/one.jsonl", whole)
+    write_jsonl(labelled / "labels/two.jsonl", [{"kind": "a"}])
+    labels = {"format": "json", "path": "labels"}
+    spec = spec_for(
+        labelled, "images", "raw", labels=labels, label={"name": "kind"}, max_quarantined=0.5
+    )
+    assert [row["reason"] for row in quarantined(spec, prepare(spec))] == ["column 'file' is null"]
 
 
 def test_prepare_images_with_labels_version_follows_the_table(labelled):

@@ -142,6 +142,16 @@ def test_sides_by_time_what_is_no_time_has_a_reason():
     }
 
 
+def test_sides_by_time_of_dates_beyond_the_calendar_have_a_reason():
+    stamps = pa.array([0, 10**18, 10**12], pa.timestamp("us", "UTC"))
+    spec = SplitSpec(by="time", time="t", boundaries={"test": "1970-01-02"})
+    table, split = pa.table({"t": stamps}), unfitted(spec)
+    found = sides_of(table, split, LAYOUT)
+    assert found.tolist() == [0, -1, 2]
+    reason = "time 't' is 1000000000000000000 in timestamp[us, tz=UTC], expected an ISO 8601 date"
+    assert unreadable_times(table, split, found) == {1: f"{reason}, as 2026-03-31"}
+
+
 def test_sides_by_declared_boundaries_need_no_fit():
     spec = SplitSpec(by="time", time="t", boundaries={"validation": 2, "test": 4})
     assert not needs_fit(spec)

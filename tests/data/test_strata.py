@@ -72,3 +72,23 @@ def test_strata_of_too_many_values_are_refused(monkeypatch):
     monkeypatch.setattr(strata, "MAX_STRATA", 3)
     with pytest.raises(DataError, match="label 'y' has more than 3 different values, which are no"):
         sided(list("abcd"), np.arange(4, dtype=np.uint64))
+
+
+def test_strata_rows_that_are_alike_stay_together_on_the_nearer_side():
+    labels, hashes = rows({"a": 100})
+    hashes[:] = 7
+    assert sided(labels, hashes).tolist() == [0] * 100
+    hashes[:5], hashes[95:] = 1, 9
+    assert np.bincount(sided(labels, hashes), minlength=3).tolist() == [95, 0, 5]
+    hashes[:50] = np.arange(50) + 10  # 45 rows, then 5, then 50 of their own
+    assert np.bincount(sided(labels, hashes), minlength=3).tolist() == [70, 20, 10]
+
+
+def test_strata_the_half_of_a_row_goes_to_the_earlier_split():
+    tally = StrataTally("y")
+    classes = pa.array(list("abbbccccc"))
+    hashes = np.arange(9, dtype=np.uint64)
+    tally.add(classes, hashes)
+    bounds = tally.bounds({"train": 0.5, "test": 0.5})
+    found = sides_by_stratum(classes, hashes, bounds, ("train", "test"))
+    assert found.tolist() == [0, 0, 0, 2, 0, 0, 0, 2, 2]

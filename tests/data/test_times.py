@@ -86,3 +86,49 @@ def test_boundaries_declared_are_the_first_moments_of_their_splits():
     kind, boundaries = declared_boundaries({"test": "2024-03-01"})
     times = read_times(pa.array(["2024-02-29T23:59:59.999999", "2024-03-01"]), kind=kind)
     assert sides_by_time(times.ordinals, boundaries).tolist() == [0, 2]
+
+
+def test_read_times_takes_whole_numbers_that_floats_round():
+    nanoseconds = pa.array([1_700_000_000_000_000_001, 1_600_000_000_000_000_001, None])
+    found = read_times(nanoseconds, kind="number")
+    assert found.ordinals.tolist() == [1.7e18, 1.6e18, 0]
+    assert found.readable.tolist() == [True, True, False]
+
+
+def test_read_times_beyond_the_calendar_are_not_readable():
+    days = pa.array([0, 2_932_896, 2_932_897, -719_162, -719_163], pa.date32())
+    stamps = pa.array([0, 10**18, -(10**18)], pa.timestamp("us"))
+    assert read_times(days, kind="date").readable.tolist() == [True, True, False, True, False]
+    found = read_times(stamps, kind="date")
+    assert found.readable.tolist() == [True, False, False]
+    assert moment_of("date", read_times(days, kind="date").ordinals[1]).startswith("9999-12-31")
+
+
+def test_read_times_of_tensors_are_not_readable():
+    tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((2, 3)))
+    assert not read_times(tensors, kind="number").readable.any()
+    assert not read_times(tensors, kind="date").readable.any()
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York", "+05:30"])
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_read_times_of_any_zone_are_the_same_moments_typed_and_carried_as_text(unit, zone):
+    moments = pa.array([0, 1_700_000_000, 1_719_999_999], pa.timestamp("s"))
+    stamps = moments.cast(pa.timestamp(unit)).cast(pa.int64()).cast(pa.timestamp(unit, zone))
+    expected = moments.cast(pa.timestamp("us")).cast(pa.int64()).to_pylist()
+    for values in (stamps, stamps.cast(pa.string())):
+        found = read_times(values, kind="date")
+        assert (found.ordinals.tolist(), found.readable.all()) == (expected, True)
+
+
+def test_boundaries_declared_in_a_zone_are_moments():
+    kind, boundaries = declared_boundaries(
+        {"validation": "2024-03-01T00:00:00+02:00", "test": "2024-03-31T00:00:00-05:00"}
+    )
+    times = read_times(
+        pa.array(
+            ["2024-02-29T21:59:59Z", "2024-02-29T22:00:00Z", "2024-03-31T04:59", "2024-03-31T05"]
+        ),
+        kind=kind,
+    )
+    assert sides_by_time(times.ordinals, boundaries).tolist() == [0, 1, 1, 2]

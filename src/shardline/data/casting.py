@@ -156,12 +156,13 @@ def _flattened(values: pa.Array) -> pa.Array:
 def _found(value: Any, dtype: DType) -> str:
     if not value.is_valid:
         return "is null"
-    shown = _shown(value)
-    cut = shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + "…"
+    text = shown(value)
+    cut = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
     return f"is {cut}, expected {noun_of(dtype)}"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """An Arrow value as sentences show it."""
     try:
         return repr(value.as_py())
     except (ValueError, OverflowError):  # a time beyond what Python holds
@@ -177,6 +178,13 @@ def _found_list(value: Any, column: Column) -> str:
 
 def _shape_of(value: Any) -> list[int]:
     return [len(value), *_shape_of(value[0] if value else 0)] if isinstance(value, list) else []
+
+
+def _holds_fields(arrow_type: Any) -> bool:
+    """Whether values are structures or maps, or lists of them."""
+    while is_list(arrow_type):
+        arrow_type = arrow_type.value_type
+    return bool(pa.types.is_struct(arrow_type) or pa.types.is_map(arrow_type))
 
 
 def _too_long(length: int, column: Column) -> str:
@@ -205,6 +213,14 @@ def _unsupported(title: str, arrow_type: Any, column: Column) -> DataError:
 def _advice(title: str, arrow_type: Any, column: Column) -> str:
     if column.dtype == "timestamp":
         return "write times as ISO 8601 texts or as Arrow's timestamps, whose unit is known"
+    if title.startswith("key"):
+        return "choose a data.split.key of texts or numbers"
+    if title.startswith("label") and pa.types.is_nested(arrow_type):
+        return "name a column of classes or numbers in data.label.name"
+    if title.startswith("kept"):
+        return "leave the column out of data.keep, or write what is in it as columns of its own"
     if is_moment(arrow_type) and not column.shape and title.startswith("feature"):
         return "declare dtype: timestamp, or leave the column out of data.features"
+    if _holds_fields(arrow_type):
+        return "leave it out of data.features, or write what is in it as columns of its own"
     return "declare another dtype or shape, or leave the column out of data.features"

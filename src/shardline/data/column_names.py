@@ -11,6 +11,10 @@ from shardline.errors import DataError
 # Where a raw row came from, as columns of its table.
 ORIGIN_FILE = "shardline.file"
 ORIGIN_ROW = "shardline.row"
+# The split of a parked row, and the hash that orders the rows of a split.
+SIDE_COLUMN = "shardline.side"
+PLACE_COLUMN = "shardline.place"
+OWN_NAMES = (ORIGIN_FILE, ORIGIN_ROW, SIDE_COLUMN, PLACE_COLUMN)
 
 MAX_NAMES = 20
 MAX_NAME = 60
@@ -37,7 +41,7 @@ def check_names(where: str, names: Iterable[str]) -> None:
                 f"{where} has NUL bytes in the name of a column, as files of UTF-16 text or none "
                 "have; convert it to UTF-8 text."
             )
-        if name in (ORIGIN_FILE, ORIGIN_ROW):
+        if name in OWN_NAMES:
             raise DataError(
                 f"{where} has a column {name!r}, which is what shardline calls its own; rename it."
             )

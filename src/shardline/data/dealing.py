@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardline.data.cleaning.record import Fault, Touched
+from shardline.data.column_names import PLACE_COLUMN as PLACE_COLUMN
+from shardline.data.column_names import SIDE_COLUMN
 from shardline.data.division import Division, Piece
 from shardline.data.elements import is_text
 from shardline.data.encoded_images import is_image
@@ -19,9 +21,6 @@ from shardline.data.rows import ORIGIN_FILE, ORIGIN_ROW, RowLayout, rejected_of
 from shardline.data.scratch import Scratch
 from shardline.data.split import NO_SIDE, Sides
 
-# The hash that orders the rows of a side, as a column of parked tables.
-PLACE_COLUMN = "shardline.place"
-SIDE_COLUMN = "shardline.side"
 RUN_BYTES = 48 << 20
 PLACE = b"place"
 

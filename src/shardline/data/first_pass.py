@@ -4,7 +4,7 @@ What the columns are is known once all values have been seen. The first rows say
 like; if that turns out to be wrong, all units are typed again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from shardline.data.cleaning.fitting import raw_treatments
 from shardline.data.division import Piece
 from shardline.data.images import IMAGE_FEATURE, infer_image_column
 from shardline.data.intake import Intake, Taken, take_in
-from shardline.data.labelled_images import LabelledImages
+from shardline.data.labelled_images import LabelledImages, LabelRows
 from shardline.data.layout import (
     declared_image,
     image_layout,
@@ -23,12 +23,14 @@ from shardline.data.layout import (
     table_layout,
 )
 from shardline.data.origin import Origin
-from shardline.data.passes import choose_map
+from shardline.data.passes import choose_map, map_in_threads
 from shardline.data.pieces import Pieces
 from shardline.data.quarantine import QuarantineLog
-from shardline.data.rows import RowLayout
+from shardline.data.readers import read_tables
+from shardline.data.rows import RawBatch, Role, RowLayout
 from shardline.data.schema import Column
 from shardline.data.scratch import Scratch
+from shardline.data.sources import SourceFile
 from shardline.data.survey import Survey
 from shardline.data.units import Unit
 from shardline.errors import DataError
@@ -43,7 +45,7 @@ class TypedRows:
     """All rows of a source that could be typed, parked."""
 
     layout: RowLayout
-    units: list[Unit]
+    units: Sequence[Unit | LabelRows]
     taken: list[Taken]
     """What came of each unit."""
     quarantine: QuarantineLog
@@ -95,7 +97,6 @@ class FirstPass:
         self._kept = kept
         self._progress = progress
         self._map = choose_map(origin.num_bytes, is_everywhere=origin.is_everywhere)
-        self._units = origin.units()
         self._num_passes = 0
 
     def rows(self) -> TypedRows:
@@ -113,7 +114,8 @@ class FirstPass:
         for each in taken:
             survey.merge(each.survey)
         if not survey.num_rows:
-            raise no_rows(self._origin, quarantine)
+            num_sampled_out = sum(each.num_sampled_out for each in taken)
+            raise no_rows(self._origin, quarantine, num_sampled_out=num_sampled_out)
         layout = table_layout(self._data, survey)
         if layout != guess or not all(each.fits for each in taken):
             guessed = {each.piece: each for each in taken}
@@ -133,6 +135,9 @@ class FirstPass:
             sample.add(few, only=surveyed_columns(self._data))
             if sample.num_rows:
                 break
+        for batch in self._labels:  # a run of images is short, and their labels are there anyway
+            if sample.num_rows < GUESS_ROWS:
+                sample.add(batch, only=surveyed_columns(self._data))
         try:
             return table_layout(self._data, sample)
         except DataError:  # of these rows; all of them may say something else
@@ -154,9 +159,8 @@ class FirstPass:
             num_before += each.num_records
             num_read += each.num_read
             self._progress.update(done=num_read, total=total)
-        if intake.labelled is not None:
-            named = frozenset[str]().union(*(each.named for each in taken))
-            quarantine.add(intake.labelled.unnamed(named))
+        if self._labelled is not None:
+            quarantine.add(self._labelled.unnamed(self._labels))
         return taken, quarantine
 
     def _each_taken(self, intake: Intake) -> Iterator[Taken]:
@@ -189,23 +193,17 @@ class FirstPass:
             yield known
 
     def _intake(self, layout: RowLayout, *, is_guess: bool) -> Intake:
-        images, labels = self._origin.images, self._origin.source
-        labelled = None
-        required = required_columns(self._data)
-        if images is not None and isinstance(labels, LabelsTable):
-            labelled = LabelledImages(images, self._image, labels.file)
-            required = [each for each in required if each[0] != self._image.name]
         return Intake(
             files=self._origin.files.part(()),
             source=self._origin.source,
-            required=tuple(required),
+            required=tuple(self._required),
             everything=self._data.features is None,
             layout=layout,
             is_guess=is_guess,
             max_misfits=self._data.max_quarantined,
             surveyed=surveyed_columns(self._data),
             image=self._image if self._origin.source.format == "images" else None,
-            labelled=labelled,
+            labelled=self._labelled,
             label=self._data.label.name,
             sample=self._data.sample,
             sample_key=self._data.split.key if self._data.split else None,
@@ -218,6 +216,39 @@ class FirstPass:
         )
 
     @cached_property
+    def _units(self) -> Sequence[Unit | LabelRows]:
+        if self._labelled is None:
+            return self._origin.units()
+        tables = list(map_in_threads(self._read_labels, self._origin.files.files))
+        digests = {name: each.sha256 for name, each in self._origin.bulk_contents.items()}
+        return self._labelled.cut(tables, digests)
+
+    def _read_labels(self, file: SourceFile) -> list[RawBatch]:
+        files, source = self._origin.files.part([file]), self._origin.source
+        everything = self._data.features is None
+        return list(read_tables(files, source, self._required, everything=everything))
+
+    @property
+    def _labels(self) -> Iterator[RawBatch]:
+        """Rows of tables of labels, their images aside; none of other sources."""
+        return (b for unit in self._units if isinstance(unit, LabelRows) for b in unit.batches)
+
+    @cached_property
+    def _labelled(self) -> LabelledImages | None:
+        images, labels = self._origin.images, self._origin.source
+        if images is None or not isinstance(labels, LabelsTable):
+            return None
+        return LabelledImages(images, self._image, labels.file)
+
+    @property
+    def _required(self) -> list[tuple[str, Role]]:
+        """Columns that tables must have."""
+        required = required_columns(self._data)
+        if self._labelled is None:
+            return required
+        return [each for each in required if each[0] != self._image.name]
+
+    @cached_property
     def _image(self) -> Column:
         """The image feature, as declared or as the first image that decodes has it."""
         if self._origin.images is not None:
@@ -228,11 +259,21 @@ class FirstPass:
         return column or infer_image_column(files, IMAGE_FEATURE)
 
 
-def no_rows(origin: Origin, quarantine: QuarantineLog) -> DataError:
+def no_rows(origin: Origin, quarantine: QuarantineLog, *, num_sampled_out: int) -> DataError:
     """What to say of a source of which nothing is left."""
     uri = origin.uri
+    if not quarantine.count and num_sampled_out:
+        return DataError(
+            f"data.sample takes none of the {num_sampled_out} rows in {uri}; raise it."
+        )
     if not quarantine.count:
         return DataError(f"data.source.path {uri} holds no rows; check that it is complete.")
+    if not quarantine.first:
+        by_rule = ", ".join(f"{rule} {count}" for rule, count in quarantine.by_rule.items())
+        return DataError(
+            f"none of the {quarantine.count} rows in {uri} is left, for the rules of the spec set "
+            f"them aside ({by_rule}); change the rules or the source."
+        )
     first = quarantine.first[0]
     return DataError(
         f"none of the {quarantine.count} rows in {uri} can be used; the first: "

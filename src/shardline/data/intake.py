@@ -10,7 +10,7 @@ from shardline.data.casting import CastColumn
 from shardline.data.cleaning.record import Touched
 from shardline.data.cleaning.tidying import tidy, tidy_numbers
 from shardline.data.images import read_images
-from shardline.data.labelled_images import LabelledImages
+from shardline.data.labelled_images import LabelledImages, LabelRows
 from shardline.data.quarantine import Rejected
 from shardline.data.readers import read_tables
 from shardline.data.rows import (
@@ -71,12 +71,14 @@ class Intake:
     """What raw values go through, by column."""
     scratch: Scratch
 
-    def raw(self, unit: Unit) -> Iterator[RawBatch]:
+    def raw(self, unit: Unit | LabelRows) -> Iterator[RawBatch]:
         """The unit's rows as they are in the files."""
+        if isinstance(unit, LabelRows):
+            return self._joined(unit)
         files = self.files.part(unit.files)
         if self.image is not None:
             return read_images(files, self.image, label=self.label)
-        tables = read_tables(
+        return read_tables(
             files,
             self.source,
             self.required,
@@ -84,7 +86,6 @@ class Intake:
             part=unit.part,
             types=self.number_types,
         )
-        return tables if self.labelled is None else self.labelled.joined(tables)
 
     @property
     def number_types(self) -> dict[str, Any]:
@@ -99,6 +100,11 @@ class Intake:
             and not column.shape
             and ("int" in column.dtype or column.dtype in ("float32", "float64"))
         }
+
+    def _joined(self, unit: LabelRows) -> Iterator[RawBatch]:
+        if self.labelled is None:
+            raise TypeError("rows of a table of labels, and no images to join them with")
+        return self.labelled.joined(unit.batches)
 
 
 @dataclass(frozen=True)
@@ -122,8 +128,6 @@ class Taken:
     num_sampled_out: int
     touched: Touched
     """Values that cleaning has changed so far."""
-    named: frozenset[str]
-    """Images that rows of a table of labels name, sound or not."""
 
     @property
     def num_read(self) -> int:
@@ -136,7 +140,7 @@ class Taken:
         return self.num_read + self.num_sampled_out
 
 
-def take_in(intake: Intake, named: tuple[str, Unit]) -> Taken:
+def take_in(intake: Intake, named: tuple[str, Unit | LabelRows]) -> Taken:
     """Read a unit and park its typed rows.
 
     Args:
@@ -161,7 +165,6 @@ def take_in(intake: Intake, named: tuple[str, Unit]) -> Taken:
         fits=reading.fits,
         num_sampled_out=reading.num_sampled_out,
         touched=reading.touched,
-        named=frozenset(reading.named),
     )
 
 
@@ -175,17 +178,15 @@ class _Reading:
         self.table_bytes = 0
         self.num_sampled_out = 0
         self.touched = Touched()
-        self.named: set[str] = set()
         self.fits = bool(intake.layout.features)
         self._num_misfits = 0
         self._intake = intake
 
-    def typed(self, unit: Unit) -> Iterator[pa.Table]:
+    def typed(self, unit: Unit | LabelRows) -> Iterator[pa.Table]:
         """The rows that can be kept, with their origin."""
         features = self._intake.layout.features
         for batch in (b for whole in self._intake.raw(unit) for b in bounded(whole, features)):
             self.rejected.extend(batch.rejected)
-            self.named |= batch.named
             table = self._typed(batch)
             if table is not None:
                 self.num_rows += table.num_rows

@@ -23,9 +23,6 @@ from shardline.spec.data import (
     Source,
 )
 
-MIN_LABEL_BYTES = 64 << 10
-
-
 KnownContents = Callable[[str], Mapping[tuple[str, str], Content]]
 
 
@@ -56,7 +53,17 @@ class Origin:
     @property
     def num_bytes(self) -> int:
         """Size of all files, tables of labels aside."""
-        return sum(file.size for file in (self.images or self.files).files)
+        return sum(file.size for file in self.bulk.files)
+
+    @property
+    def bulk(self) -> SourceFiles:
+        """The files that are large: those of rows, or the images that rows name."""
+        return self.images or self.files
+
+    @property
+    def bulk_contents(self) -> dict[str, Content]:
+        """Of these files, by name."""
+        return self.contents if self.image_contents is None else self.image_contents
 
     @property
     def fingerprint(self) -> str:
@@ -70,13 +77,13 @@ class Origin:
 
     @property
     def grows(self) -> bool:
-        """Whether files may be added: a folder's or a glob's, not those that a table names."""
-        return self.images is None and all(file.stamp for file in self.files.files)
+        """Whether files may be added: a folder's or a glob's."""
+        return all(file.stamp for file in self.bulk.files)
 
     @property
     def is_everywhere(self) -> bool:
         """Whether any machine can read it; files, and what Python made, are on this one."""
-        return not (self.images or self.files).store.uri.startswith("file://")
+        return not self.bulk.store.uri.startswith("file://")
 
     @property
     def has_types(self) -> bool:
@@ -94,10 +101,6 @@ class Origin:
         """The pieces of work, in the order of files and rows."""
         unit_bytes = unit_bytes or UNIT_BYTES
         quoted = {name for name, content in self.contents.items() if content.has_quotes}
-        if self.images is not None:  # so much of the table as names that many bytes of images
-            held = sum(file.size for file in self.images.files)
-            named = sum(file.size for file in self.files.files)
-            unit_bytes = max(MIN_LABEL_BYTES, named * unit_bytes // max(1, held))
         return plan_units(self.files, self.source, whole=quoted, unit_bytes=unit_bytes)
 
 

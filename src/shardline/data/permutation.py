@@ -12,6 +12,7 @@ Halves = NDArray[Any]
 
 # An even number brings the halves of an unbalanced network back to their places.
 FEISTEL_ROUNDS = 6
+NARROW_BITS = 32
 
 
 def permuted(positions: UInt64s, *, size: int, keys: UInt64s) -> UInt64s:
@@ -43,8 +44,12 @@ def permuted_each(positions: UInt64s, *, sizes: UInt64s, keys: UInt64s) -> UInt6
         uint64 [permutations, n].
     """
     bits = np.array([max(2, int(size - 1).bit_length()) for size in sizes])
+    if bits.min() <= NARROW_BITS < bits.max():
+        # Each as it would be alone: workers own other lanes on other clusters.
+        pairs = zip(sizes, keys.T, strict=True)
+        return np.stack([permuted(positions, size=int(size), keys=own) for size, own in pairs])
     # Halves of 16 bits, mixed in 32: a third of the time.
-    kind = np.uint32 if bits.max() <= 32 else np.uint64
+    kind = np.uint32 if bits.max() <= NARROW_BITS else np.uint64
     bits, keys = bits.astype(kind), keys.astype(kind)
     if (bits == bits[0]).all():
         bits = bits[:1]

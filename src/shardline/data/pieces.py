@@ -9,13 +9,14 @@ of the source at most, and what calls that were broken off had read.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shardline.data.cleaning.record import Touched
 from shardline.data.intake import Intake, Taken
+from shardline.data.labelled_images import LabelRows
 from shardline.data.quarantine import Rejected
 from shardline.data.scratch import Scratch
 from shardline.data.sources import Content, SourceFiles
@@ -25,7 +26,7 @@ from shardline.errors import NotFoundError
 from shardline.store import Store
 
 # Part of every piece's name: raise it when the same unit would be typed otherwise.
-FORMAT = 3
+FORMAT = 4
 INDEX = "index.json"
 
 
@@ -90,13 +91,14 @@ class Pieces:
             for name, file in self._index.files.items()
         }
 
-    def name_of(self, intake: Intake, unit: Unit, contents: Mapping[str, Content]) -> str:
+    def name_of(
+        self, intake: Intake, unit: Unit | LabelRows, contents: Mapping[str, Content]
+    ) -> str:
         """What a unit's rows are called when they are read for this intake."""
         named = None if intake.everything else sorted(name for name, _ in intake.required)
         identity = [
             FORMAT,
-            [(file.name, contents[file.name].sha256) for file in unit.files],
-            asdict(unit.part) if unit.part else None,
+            *unit.identity(contents),
             intake.source.model_dump(mode="json", exclude={"path"}),
             [named, intake.label],
             [repr(column) for column in intake.layout.features],
@@ -211,5 +213,4 @@ def _taken(name: str, record: PieceRecord) -> Taken:
         fits=record.fits,
         num_sampled_out=record.num_sampled_out,
         touched=touched,
-        named=frozenset(),
     )

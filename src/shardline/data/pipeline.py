@@ -112,8 +112,9 @@ class Pipeline:
         ).rows()
         quarantine, num_read = typed.quarantine, typed.num_read
         self._check(quarantine, num_read)
+        num_sampled_out = sum(each.num_sampled_out for each in typed.taken)
         if num_read == quarantine.count:
-            raise no_rows(self._origin, quarantine)
+            raise no_rows(self._origin, quarantine, num_sampled_out=num_sampled_out)
         pieces = typed.pieces()
         division = Divider(
             self._data, typed.layout, pieces, scratch=self._parked, quarantine=quarantine
@@ -134,16 +135,14 @@ class Pipeline:
             runs=tuple(run for each in dealt for run in each.runs),
             quarantine=quarantine,
             num_read=num_read,
-            num_sampled_out=sum(each.num_sampled_out for each in typed.taken),
+            num_sampled_out=num_sampled_out,
             num_bytes=sum(each.num_bytes for each in dealt),
             boundaries=division.split.moments,
             cleaning=division.cleaning.record(touched),
         )
-        if not rows.num_of("train"):
-            raise DataError(
-                f"none of the {rows.num_kept} rows falls into the train split; raise "
-                "data.split.fractions.train, choose a data.split.key with more values, or add rows."
-            )
+        if not rows.num_kept:
+            raise no_rows(self._origin, quarantine, num_sampled_out=num_sampled_out)
+        self._check_splits(rows)
         return rows
 
     def written(
@@ -181,6 +180,28 @@ class Pipeline:
         if self._data.mismatch == "stop":
             quarantine.check_none()
         quarantine.check_share(rows_read=num_read, max_share=self._data.max_quarantined)
+
+    def _check_splits(self, rows: Rows) -> None:
+        rule = self._data.split
+        if not rows.num_of("train"):
+            way_out = (
+                "raise data.split.fractions.train, choose a data.split.key with more values"
+                if rule is None or not rule.boundaries
+                else "set data.split.boundaries to later moments"
+            )
+            raise DataError(
+                f"none of the {rows.num_kept} rows falls into the train split; {way_out}, or add "
+                "rows."
+            )
+        if rule is None or rule.by != "stratified":
+            return
+        for name in self._splits:
+            if not rows.num_of(name):
+                raise DataError(
+                    f"none of the {rows.num_kept} rows falls into the {name} split, because every "
+                    f"value of the label {self._data.label.name!r} has too few of them to be "
+                    "divided; choose data.split.by: hash, other fractions, or add rows."
+                )
 
     def _dealt(self, division: Division, pieces: list[Piece], bits: int) -> Iterator[Dealt]:
         dealing = Dealing(

@@ -38,7 +38,7 @@ from shardline.spec.data import DataSpec, SplitName
 from shardline.store import Store, commit_marker, read_marker
 
 # Part of every version: raise it when the same source would give other shards.
-LAYOUT = 4
+LAYOUT = 5
 VERSION_DIGITS = 12
 
 
@@ -117,7 +117,7 @@ def prepare_dataset(
     # Lost to a twin: its marker describes the very shards that were written here.
     commit_marker(store, f"{folder}/{MARKER_NAME}", manifest)
     if pieces is not None:
-        pieces.commit(origin.files, origin.contents)
+        pieces.commit(origin.bulk, origin.bulk_contents)
     return _result(store, manifest, reused=False)
 
 

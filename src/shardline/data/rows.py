@@ -58,8 +58,6 @@ class RawBatch:
     """Columns that the file has, read or not."""
     rejected: tuple[Rejected, ...] = ()
     """Records that could not even be read."""
-    named: frozenset[str] = frozenset()
-    """Image files that its rows name, sound or not."""
 
 
 @dataclass(frozen=True)

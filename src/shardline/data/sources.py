@@ -107,11 +107,20 @@ class SourceFiles:
         except OSError as error:
             # Arrow also says OSError when the bytes of a Parquet file make no sense.
             if where.startswith("s3://"):
-                raise StoreUnavailableError(f"cannot read {where}: {error}") from error
-            raise DataError(f"cannot read {where}: {error}; mend or remove the file.") from error
+                raise StoreUnavailableError(f"cannot read {where}: {_said(error)}") from error
+            raise DataError(
+                f"cannot read {where}: {_said(error)}; mend or remove the file."
+            ) from error
         except (pa.ArrowException, MemoryError, UnicodeError) as error:
             # Damaged bytes promise anything: sizes beyond all memory, names that are no text.
-            raise DataError(f"cannot read {where}: {error}; mend or remove the file.") from error
+            raise DataError(
+                f"cannot read {where}: {_said(error)}; mend or remove the file."
+            ) from error
+
+
+def _said(error: Exception) -> str:
+    """An error of Arrow's inside a sentence."""
+    return " ".join(str(error).split()).rstrip(".")
 
 
 class _Chained(io.RawIOBase):

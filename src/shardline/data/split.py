@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from shardline.data.casting import shown
 from shardline.data.row_hash import content_hashes
 from shardline.data.rows import RowLayout
 from shardline.data.statistics.row_sample import RowSample, row_hashes
@@ -35,6 +36,7 @@ SAMPLE = b"shardline-sample"
 # Boundaries of more rows than this are those of a sample, whose shares stray by 0.2 % at most.
 TIME_ROWS = 1 << 18
 NO_SIDE = -1
+NO_LABEL = "\0"
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,11 @@ class SplitTally:
         rule = self._rule
         if rule.by == "stratified":
             return FittedSplit(rule, bounds=self._strata.bounds(rule.fractions))
+        if not any(self._counts.values()):
+            raise DataError(
+                f"data.split.time {rule.time!r} holds neither numbers nor ISO 8601 dates, such as "
+                "2026-03-31, in any row that can be used; write its times so."
+            )
         kind: Kind = "number" if self._counts["number"] > self._counts["date"] else "date"
         ordinals = self._times[kind].contents()[1].get("ordinal", np.empty(0))
         boundaries = boundaries_of(ordinals, rule.fractions, column=str(rule.time))
@@ -175,10 +182,11 @@ def unreadable_times(table: pa.Table, split: FittedSplit, found: Sides) -> dict[
         return {}
     expected = "a number" if split.kind == "number" else "an ISO 8601 date, as 2026-03-31"
     values = table[rule.time].combine_chunks()
-    return {
-        int(row): f"time {rule.time!r} is {values[row].as_py()!r}, expected {expected}"
-        for row in np.flatnonzero(found == NO_SIDE)
-    }
+    reasons = {}
+    for row in np.flatnonzero(found == NO_SIDE):
+        value = shown(values[row]) if values[row].is_valid else "null"
+        reasons[int(row)] = f"time {rule.time!r} is {value}, expected {expected}"
+    return reasons
 
 
 def side_hashes(table: pa.Table, rule: SplitSpec, layout: RowLayout) -> UInt64s:
@@ -237,4 +245,5 @@ def _key(table: pa.Table, key: str) -> pa.Table:
 def _classes(table: pa.Table, layout: RowLayout) -> pa.Array:
     if layout.label is None or layout.label.shape:
         raise DataError("data.split.by: stratified needs a label of one class per row.")
-    return table[layout.label.name].combine_chunks().cast(pa.string())
+    # Labels that are missing and will be filled are a class of their own.
+    return table[layout.label.name].combine_chunks().cast(pa.string()).fill_null(NO_LABEL)

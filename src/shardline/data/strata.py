@@ -2,12 +2,13 @@
 
 In a small class the rows with the lowest hashes are train, the next validation, and so on, so that
 its shares are the fractions to a row; added rows then move at most as many others across a bound.
+Rows that are alike have one hash: a bound that would part them goes to the nearer end of them.
 In a class of more than `EXACT_ROWS` rows plain hashes come as near as matters, and move none.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from shardline.spec.split import SPLITS, SplitName
 EXACT_ROWS = 10_000
 MAX_STRATA = 10_000
 HIGHEST = np.uint64(2**64 - 1)
+_SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 
 UInt64s = np.ndarray[Any, np.dtype[np.uint64]]
 
@@ -104,5 +106,6 @@ def _bounds(hashes: UInt64s | None, shares: "np.ndarray[Any, Any]") -> UInt64s:
     if hashes is None:
         return np.array([int(share * 2.0**64) for share in shares], np.uint64)
     ordered = np.append(np.sort(hashes), HIGHEST)
-    places = np.rint(shares * len(hashes)).astype(np.int64)
-    return np.asarray(ordered[places], np.uint64)
+    places = np.floor(shares * len(hashes) + 0.5).astype(np.int64)  # a half goes to the earlier
+    first, end = (np.searchsorted(ordered[:-1], ordered[places], side) for side in _SIDES)
+    return np.asarray(ordered[np.where(places - first < end - places, first, end)], np.uint64)

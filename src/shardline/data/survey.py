@@ -9,6 +9,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -44,6 +45,11 @@ class Evidence:
     def share(self, dtype: str) -> float:
         """Share of the values that are of a dtype, whatever their shape."""
         found = sum(count for (name, _), count in self.kinds.items() if name == dtype)
+        return found / max(1, self.kinds.total())
+
+    def share_of_shape(self, shape: tuple[int, ...]) -> float:
+        """Share of the values that are of a shape, whatever their dtype."""
+        found = sum(count for (_, other), count in self.kinds.items() if other == shape)
         return found / max(1, self.kinds.total())
 
 
@@ -115,10 +121,15 @@ class Survey:
                     f"feature {name!r} holds {dtype}; if these are image files, declare it in "
                     "data.features as uint8 of shape [height, width, channels] with encoded: true."
                 )
+            instead = "carry this one along with data.keep"
+            if "<" in dtype:  # which no text can be made of
+                instead = "write what is in this one as columns of its own"
             raise DataError(
                 f"feature {name!r} holds {dtype}, which no model takes; list the columns to learn "
-                "from in data.features, or carry this one along with data.keep."
+                f"from in data.features, or {instead}."
             )
+        if shape and evidence.share_of_shape(shape) < 1 - tolerance:
+            raise _of_many_shapes(name, dtype, evidence)
         return Column.model_validate({"name": name, "dtype": dtype, "shape": shape})
 
     def _count(self, evidence: Evidence, raw: pa.ChunkedArray, cast: pa.Array | None) -> None:
@@ -129,7 +140,7 @@ class Survey:
         if not self.typed and _is_number(raw.type):
             evidence.kinds[_NUMBERS[pa.types.is_floating(raw.type)], ()] += present
         elif not is_text(raw.type) or self.typed:
-            evidence.kinds[_kind_of(raw.combine_chunks())] += present
+            evidence.kinds.update(_kinds_of(raw.combine_chunks()))
         elif cast is not None and cast.null_count == raw.null_count and _is_plain_number(cast):
             evidence.kinds[_NUMBERS[pa.types.is_floating(cast.type)], ()] += present
         else:
@@ -189,22 +200,44 @@ def _text_kinds(values: pa.Array, present: int) -> Counter[Kind]:
     return +found
 
 
-def _kind_of(values: pa.Array) -> Kind:
-    """Dtype and the shape of the first value; readers hand over batches of one type."""
+def _of_many_shapes(name: str, dtype: str, evidence: Evidence) -> DataError:
+    """What to say of lists of which too many are of another length than most."""
+    shapes = sorted({shape for _, shape in evidence.kinds if shape})
+    instead = "write them as lists of one length, or leave them out of data.features"
+    if all(len(shape) == 1 for shape in shapes):
+        instead = (
+            "join them to one text, or leave them out of data.features"
+            if dtype == "string"
+            else "declare it in data.features with shape: [LENGTH] and pad"
+        )
+    return DataError(
+        f"feature {name!r} holds lists of {len(shapes)} shapes, from {list(shapes[0])} to "
+        f"{list(shapes[-1])}; {instead}."
+    )
+
+
+def _kinds_of(values: pa.Array) -> Counter[Kind]:
+    """Dtype and shapes of a batch, which is of one type; of nested lists by that of the longest."""
     element = values.type
     shape: tuple[int, ...] = ()
+    present = values.drop_null()
+    lengths: Any = None
     if isinstance(element, pa.FixedShapeTensorType):
         element, shape = element.value_type, tuple(element.shape)
     elif is_list(element):
-        shape = _list_shape(values.drop_null()[0])
+        lengths = pc.list_value_length(present).to_numpy(zero_copy_only=False)
+        shape = _list_shape(present[int(lengths.argmax())])
         while is_list(element):
             element = element.value_type
     if pa.types.is_null(element):
         element = pa.float64()  # lists without elements; their shape is what will be refused
     dtype = dtype_of(element)
-    if dtype is None or (shape and dtype == "timestamp"):
-        return str(values.type), shape
-    return dtype, shape
+    name = str(values.type) if dtype is None or (shape and dtype == "timestamp") else dtype
+    if lengths is None:
+        return Counter({(name, shape): len(present)})
+    found, counts = np.unique(lengths, return_counts=True)
+    each = zip(found.tolist(), counts.tolist(), strict=True)
+    return Counter({(name, (length, *shape[1:])): count for length, count in each})
 
 
 def _list_shape(value: Any) -> tuple[int, ...]:

@@ -22,6 +22,10 @@ Kind = Literal["date", "number"]
 Ordinals = np.ndarray[Any, Any]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_US, _LAST_US = (
+    (moment.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+    for moment in (datetime.min, datetime.max)
+)
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,9 @@ def read_times(values: pa.ChunkedArray | pa.Array, *, kind: Kind) -> Times:
     array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     dated = is_moment(array.type)
     if kind == "number":
-        return _times(
-            pa.nulls(len(array), pa.float64()) if dated else cast_elements(array, "float64")
-        )
+        return _times(pa.nulls(len(array), pa.float64()) if dated else _numbers(array))
     if dated:
-        return _times(moments_of_times(array).cast(pa.int64()))
+        return _times(_dates(moments_of_times(array)))
     if not is_text(array.type):
         return _times(pa.nulls(len(array), pa.int64()))
     return _times(moments_of_texts(array).cast(pa.int64()))
@@ -106,6 +108,23 @@ def sides_by_time(ordinals: Ordinals, boundaries: Mapping[SplitName, Any]) -> Or
     indices = np.array([0, *(SPLITS.index(name) for name in names)], np.int8)
     firsts = np.array([boundaries[name] for name in names], ordinals.dtype)
     return indices[np.searchsorted(firsts, ordinals, side="right")]
+
+
+def _numbers(array: pa.Array) -> pa.Array:
+    """Floats; of whole numbers that these round, such as nanoseconds, only the order counts."""
+    if pa.types.is_integer(array.type):
+        return array.cast(pa.float64(), safe=False)
+    try:
+        return cast_elements(array, "float64")
+    except pa.ArrowNotImplementedError:  # tensors
+        return pa.nulls(len(array), pa.float64())
+
+
+def _dates(moments: pa.Array) -> pa.Array:
+    """Microseconds since 1970, null in years that no calendar writes with four digits."""
+    ticks = moments.cast(pa.int64())
+    is_written = pc.and_(pc.greater_equal(ticks, _FIRST_US), pc.less_equal(ticks, _LAST_US))
+    return pc.if_else(is_written, ticks, pa.scalar(None, ticks.type))
 
 
 def _times(values: pa.Array) -> Times:

@@ -1,12 +1,13 @@
 """How a source is cut into pieces of work: runs of small files, files, parts of large files."""
 
 import zlib
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from shardline.data.columnar import GroupRange, row_group_parts
 from shardline.data.csv_rows import ByteRange
-from shardline.data.sources import SourceFile, SourceFiles
+from shardline.data.sources import Content, SourceFile, SourceFiles
 from shardline.spec.data import LabelsTable, Source
 
 UNIT_BYTES = 64 << 20
@@ -30,6 +31,15 @@ class Unit:
         """Whether the unit before has the rows of the same file that come before these."""
         return self.part is not None and self.part.start > 0
 
+    def identity(self, contents: Mapping[str, Content]) -> list[Any]:
+        """What tells its rows from others, in JSON's types.
+
+        Args:
+            contents: Of the source's files, by name.
+        """
+        files = [(file.name, contents[file.name].sha256) for file in self.files]
+        return [files, asdict(self.part) if self.part else None]
+
 
 def plan_units(
     files: SourceFiles,
@@ -52,12 +62,14 @@ def plan_units(
     """
     return [
         unit
-        for run in _runs(files.files, unit_bytes)
+        for run in runs_of(files.files, unit_bytes)
         for unit in _parts(files, source, run, whole, unit_bytes)
     ]
 
 
-def _runs(files: tuple[SourceFile, ...], unit_bytes: int) -> Iterator[tuple[SourceFile, ...]]:
+def runs_of(
+    files: tuple[SourceFile, ...], unit_bytes: int = UNIT_BYTES
+) -> Iterator[tuple[SourceFile, ...]]:
     """Files one by one; of very many, small neighbours together.
 
     Where a run ends is decided by names, so that a file which is added changes the run that it
@@ -66,18 +78,19 @@ def _runs(files: tuple[SourceFile, ...], unit_bytes: int) -> Iterator[tuple[Sour
     bits = max(5, (len(files) // MAX_RUNS).bit_length())
     fewest = 1 / (1 << bits)
     run: list[SourceFile] = []
+    held = 0
     for file in files:
         is_alone = len(files) <= MAX_LONE_FILES or file.size >= unit_bytes // LARGE
-        held = sum(each.size for each in run)
         if run and (is_alone or held + file.size > unit_bytes or len(run) == MAX_UNIT_FILES):
             yield tuple(run)
-            run = []
+            run, held = [], 0
         run.append(file)
+        held += file.size
         # Runs of larger files end sooner, most of them before the size would end them.
         ends = max(fewest, 2 * file.size / unit_bytes)
         if is_alone or zlib.crc32(file.name.encode()) < ends * 2**32:
             yield tuple(run)
-            run = []
+            run, held = [], 0
     if run:
         yield tuple(run)
 

@@ -206,7 +206,7 @@ class DataSpec(Section):
     variances, ends, vocabularies), `full` adds all that `shardline datasets NAME` shows."""
     reuse: bool = True
     """Keep the typed rows of a folder's files in the store, so that a later version reads only the
-    files that were added."""
+    files that were added. A Python function is called again, whatever is new in it."""
 
     @model_validator(mode="after")
     def _label_is_no_feature(self) -> Self:

@@ -77,6 +77,16 @@ def test_fitting_bounds_come_first_and_fills_see_clipped_values():
     assert found.treatments["x"].fill == pytest.approx((55 + high) / 11)
 
 
+def test_fitting_bounds_do_not_see_the_constants_that_fill_gaps():
+    table = pa.table({"x": pa.array([1.0, 2.0, 3.0, None, None, None])})
+    rules = {"outliers": {"by": "zscore", "limit": 1, "then": "clip"}}
+    bare, _ = fitted(table, x=rules)
+    filled, _ = fitted(table, x=rules | {"missing": {"by": "constant", "value": -999}})
+    assert filled.treatments["x"].low == bare.treatments["x"].low == 2 - np.std([1, 2, 3])
+    assert filled.fitted_on == {"x": 3}
+    assert filled.apply(table).table["x"].to_pylist()[3:] == [-999] * 3
+
+
 def test_fitting_fills_do_not_see_rows_that_were_set_aside():
     aside = {"outliers": {"by": "bounds", "max": 100, "then": "quarantine"}}
     found, rounds = fitted(NUMBERS, x=aside, n={"missing": {"by": "mean"}})
@@ -141,6 +151,10 @@ def test_raw_steps_and_nulls_are_known_from_the_spec():
         ({"n": {"missing": {"by": "constant", "value": 2.5}}}, "value is 2.5, expected int32."),
         ({"x": {"missing": {"by": "mean", "indicator": "id"}}}, "there is a column 'id' already"),
         ({"x": {"missing": {"by": "mean", "indicator": "n"}}}, "there is a column 'n' already"),
+        (
+            {"x": {"missing": {"by": "mean", "indicator": "shardline.side"}}},
+            "there is a column 'shardline.side' already",
+        ),
     ],
 )
 def test_rules_that_do_not_suit_their_column_are_refused_before_any_round(cleaning, sentence):

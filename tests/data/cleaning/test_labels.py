@@ -25,6 +25,12 @@ def test_mapped_gives_new_names(values, names, others, expected, unmapped):
     assert found.unmapped.tolist() == unmapped
 
 
+def test_mapped_bytes_that_are_no_text_have_no_name():
+    found = mapped(pa.array([b"a", b"\xff", None]), {"a": "b"}, others="quarantine")
+    assert found.values.to_pylist() == ["b", None, None]
+    assert found.unmapped.tolist() == [False, True, False]
+
+
 def test_mapped_chains_are_not_followed():
     found = mapped(pa.array(["a", "b"]), {"a": "b", "b": "a"}, others="quarantine")
     assert found.values.to_pylist() == ["b", "a"]

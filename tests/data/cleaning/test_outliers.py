@@ -52,6 +52,44 @@ def test_bounds_are_of_the_columns_type():
     assert bounds("int64", [1, 2, 3], by="zscore", limit=1.0) == (2, 2)
 
 
+def test_bounds_between_two_whole_numbers_are_these():
+    assert bounds("int64", [1, 2], by="zscore", limit=0.1) == (1, 2)
+    assert bounds("int64", [-2, -1], by="quantile", low=0.4, high=0.6) == (-2, -1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values"),
+    [
+        ("uint64", [2**64 - 1 - i for i in range(40)]),
+        ("int64", [2**63 - 1] * 3),
+        ("int64", [-(2**63)] * 3),
+        ("int64", [2**62 + 1] * 3),
+    ],
+)
+@pytest.mark.parametrize("way", [{"by": "iqr"}, {"by": "quantile"}, {"by": "zscore"}])
+def test_bounds_of_whole_numbers_that_floats_round_make_no_outliers(dtype, values, way):
+    low, high = bounds(dtype, values, **way)
+    array = pa.array(values, getattr(pa, dtype)())
+    assert clipped(array, low, high).to_pylist() == values
+
+
+@pytest.mark.parametrize(
+    ("dtype", "given", "said"),
+    [
+        ("uint8", {"min": 300}, "min 300"),
+        ("uint8", {"max": -3}, "max -3"),
+        ("float32", {"min": 1e300}, "min 1e\\+300"),
+        ("int64", {"min": 1.2, "max": 1.8}, "min 1.2 and max 1.8"),
+    ],
+)
+def test_bounds_that_leave_no_value_of_the_type_are_refused(dtype, given, said):
+    with pytest.raises(
+        DataError,
+        match=rf"data\.cleaning\.x\.outliers: with {said}, every value of {dtype} is an",
+    ):
+        bounds(dtype, [1], by="bounds", **given)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "int64"])
 def test_bounds_beyond_float64_are_none(dtype):
     huge = Summary(2, np.inf, np.inf, None, np.array([1.0, 2.0]))

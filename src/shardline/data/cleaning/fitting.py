@@ -15,6 +15,7 @@ from shardline.data.cleaning.outliers import bounds_of, check_numbers, is_fitted
 from shardline.data.cleaning.record import ColumnRecord, Touched, records_of
 from shardline.data.cleaning.summary import Summary
 from shardline.data.cleaning.treating import Treated, treat
+from shardline.data.column_names import OWN_NAMES
 from shardline.data.rows import RowLayout, require_columns
 from shardline.data.schema import Column
 from shardline.data.treatment import Treatment
@@ -54,6 +55,12 @@ class Cleaning:
     def apply(self, table: pa.Table) -> Treated:
         """Treat typed rows by what is fitted; what is not yet, is left as it is."""
         return treat(table, self.treatments)
+
+    def unfilled(self, table: pa.Table) -> pa.Table:
+        """The rows that stay, as the next round looks at them: constants would move bounds."""
+        awaited = {name: self.treatments[name] for name in self.awaited}
+        bare = {name: each.model_copy(update={"fill": None}) for name, each in awaited.items()}
+        return treat(table, {**self.treatments, **bare}).table
 
     def fitted(self, summaries: Mapping[str, Summary]) -> "Cleaning":
         """The next stage, from the summary of every awaited column.
@@ -166,7 +173,7 @@ def _suited(name: str, rules: ColumnCleaning, layout: RowLayout) -> Column:
     if rules.missing:
         check_fill(rules.missing, column)
         extra = indicator_name(name, rules.missing)
-        if extra in roles:
+        if extra in roles or extra in OWN_NAMES:
             raise DataError(
                 f"data.cleaning.{name}.missing.indicator: there is a column {extra!r} already."
             )

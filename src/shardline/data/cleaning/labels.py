@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardline.data.elements import is_text
+from shardline.data.partial_cast import cast_where_possible
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,15 @@ def mapped(
         values: Texts, numbers or booleans; the mapping names them as text (`1`, `true`).
         names: Old name to new name.
         others: Whether values without a new name stay as they are or become null.
+
+    Raises:
+        pa.ArrowNotImplementedError: No text can be made of the values.
     """
-    texts = values if is_text(values.type) else values.cast(pa.string())
+    texts = values if is_text(values.type) else cast_where_possible(values, pa.string())
     targets = list(names.values())
     numeric = not any(isinstance(target, str) for target in targets)
     place = pc.index_in(texts, value_set=pa.array(list(names), texts.type))
-    missed = pc.and_(pc.is_null(place), pc.is_valid(texts))
+    missed = pc.and_(pc.is_null(place), pc.is_valid(values))
     unmapped = missed.to_numpy(zero_copy_only=False)
     num_mapped = len(place) - place.null_count
     if others == "quarantine":

@@ -1,5 +1,6 @@
 """Values that lie too far out: the bounds that a rule leads to, and what is done beyond them."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from shardline.spec.cleaning import (
     QuantileOutliers,
     ZScoreOutliers,
 )
+
+EXACT = 2**53
 
 Number = int | float
 Bounds = tuple[Number | None, Number | None]
@@ -35,9 +38,10 @@ def bounds_of(rule: Outliers, column: Column, summary: Summary | None) -> Bounds
         summary: Its values in the train split; not needed for given bounds.
 
     Raises:
-        DataError: The train split has no value of it.
+        DataError: The train split has no value of it, or the column's type none within the bounds.
     """
     if isinstance(rule, BoundsOutliers):
+        _check_given(rule, column)
         return _of_type(rule.min, rule.max, column)
     if summary is None or not summary.count:
         raise DataError(
@@ -94,12 +98,42 @@ def _of_type(low: float | None, high: float | None, column: Column) -> Bounds:
     low = low if low is not None and np.isfinite(low) else None
     high = high if high is not None and np.isfinite(high) else None
     kind = column.numpy_dtype
-    if kind.kind in "iu":
-        limits = np.iinfo(kind)
-        lowest = None if low is None or low <= limits.min else int(np.ceil(low))
-        highest = None if high is None or high >= limits.max else int(np.floor(high))
-        return lowest, highest
-    return _float_bound(low, kind), _float_bound(high, kind)
+    if kind.kind not in "iu":
+        return _float_bound(low, kind), _float_bound(high, kind)
+    least, most = _limits(column)
+    # Floats round whole numbers from 2^53 on: what is no outlier must not become one by that.
+    low = math.nextafter(low, -math.inf) if low is not None and abs(low) >= EXACT else low
+    high = math.nextafter(high, math.inf) if high is not None and abs(high) >= EXACT else high
+    lowest = None if low is None or low <= least else math.ceil(low)
+    highest = None if high is None or high >= most else math.floor(high)
+    if lowest is not None and highest is not None and lowest > highest:
+        return highest, lowest  # no whole number lies between them
+    return lowest, highest
+
+
+def _check_given(rule: BoundsOutliers, column: Column) -> None:
+    least, most = _limits(column)
+    low = least if rule.min is None else max(least, rule.min)
+    high = most if rule.max is None else min(most, rule.max)
+    if column.numpy_dtype.kind in "iu":
+        low, high = math.ceil(low), math.floor(high)
+    if low > high:
+        given = {"min": rule.min, "max": rule.max}
+        said = " and ".join(
+            f"{name} {bound:g}" for name, bound in given.items() if bound is not None
+        )
+        raise DataError(
+            f"data.cleaning.{column.name}.outliers: with {said}, every value of {column.dtype} is "
+            "an outlier; give other bounds."
+        )
+
+
+def _limits(column: Column) -> tuple[Number, Number]:
+    """The least and the most that the column's type holds."""
+    kind = column.numpy_dtype
+    limits = np.iinfo(kind) if kind.kind in "iu" else np.finfo(kind)
+    ends = (int(limits.min), int(limits.max))
+    return ends if kind.kind in "iu" else (float(limits.min), float(limits.max))
 
 
 def _float_bound(bound: float | None, kind: "np.dtype[Any]") -> float | None:

@@ -36,7 +36,7 @@ class CleaningTally:
             first_row: A number that no other row of the source has: of the first of them; the
                 others follow.
         """
-        kept = self._cleaning.apply(table).table
+        kept = self._cleaning.unfilled(table)
         self._sketch.add(kept.select(self._sketch.schema.names), first_row=first_row)
 
     def merge(self, other: "CleaningTally") -> None:

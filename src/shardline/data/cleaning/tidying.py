@@ -15,6 +15,7 @@ from shardline.data.cleaning.record import Fault, Step, Touched
 from shardline.data.cleaning.text import normalised
 from shardline.data.elements import is_text
 from shardline.data.treatment import Treatment
+from shardline.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,13 @@ def _tidy_column(
     if treatment.null_values:
         values = nulled(values, treatment.null_values)
     if treatment.map:
-        renamed = mapped(values, treatment.map, others=treatment.unmapped)
+        try:
+            renamed = mapped(values, treatment.map, others=treatment.unmapped)
+        except pa.ArrowNotImplementedError as error:
+            raise DataError(
+                f"data.cleaning.{name}.map: the column holds {values.type}, expected texts or "
+                "numbers."
+            ) from error
         counts["mapped"] = renamed.num_mapped
         counts["unmapped"] = int(renamed.unmapped.sum())
         for row in np.flatnonzero(renamed.unmapped):
