@@ -130,11 +130,20 @@ class Feed:
         lacking = self.groups.not_kept(self.groups.covering(start, stop))
         for _ in pool.map(self.groups.keep, lacking):
             pass  # raises what reading raised
+        # A gather waits for memory most of the time, and so can several at once.
+        under_way: deque[Future[Packed]] = deque()
         for first, num_steps in self.chunks(step):
-            rows = self.order.batch_rows(
-                epoch=epoch, step=first, lanes=self.lanes, num_steps=num_steps
-            )
-            yield self.groups.taken(rows, by_column=by_column)
+            steps = (epoch, first, num_steps)
+            under_way.append(pool.submit(self._taken, *steps, by_column=by_column))
+            if len(under_way) > self.threads:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+
+    def _taken(self, epoch: int, first: int, num_steps: int, *, by_column: bool) -> Packed:
+        """The rows of some steps of the full form."""
+        rows = self.order.batch_rows(epoch=epoch, step=first, lanes=self.lanes, num_steps=num_steps)
+        return self.groups.taken(rows, by_column=by_column)
 
 
 @contextmanager
