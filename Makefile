@@ -53,7 +53,7 @@ test-browser: setup  ## Draw a dataset's page in headless Chromium, which must b
 	$(BIN)/pytest -q tests/browser
 
 test-s3: setup $(CEPH)/unpacked  ## The store's contract on moto, Ceph RGW (from Debian's packages) and rclone
-	CEPH_FOLDER=$(CEPH) $(BIN)/pytest -q -n auto --dist loadfile tests/s3
+	CEPH_FOLDER=$(CEPH) $(BIN)/pytest -q -n auto --dist worksteal tests/s3
 
 $(CEPH)/unpacked: tests/fetch_ceph.sh
 	@tests/fetch_ceph.sh $(CEPH)
