@@ -119,8 +119,8 @@ def epochs(store_uri: str, name: str) -> Rows:
 def checkpoints(store_uri: str, name: str, *, clock: Clock = unix_clock) -> Rows:
     """All checkpoints of a run, oldest first: what they hold and why each is kept.
 
-    `kept` gives the reasons as the run was begun with them (`last`, `best`, `hourly`), and `read`
-    while a reader holds it; empty, the next commit removes it.
+    `kept` gives the reasons by the policy that the run was trained with last (`last`, `best`,
+    `hourly`), and `read` while a reader holds it; empty, the next commit removes it.
     """
     store = _store(store_uri)
     found = _some(list_checkpoints(store, name), f"run {name!r}", store)
@@ -187,7 +187,7 @@ def _metrics_of(checkpoint: CheckpointManifest) -> str:
 
 
 def _policy_of(store: Store, run: str) -> CheckpointSpec:
-    """What the run was begun with: which checkpoints are kept, and which is the best one."""
+    """What the run was trained with last: which checkpoints are kept, and which is the best one."""
     try:
         begun = json.loads(store.read(f"runs/{run}/run.json"))["spec"]
         return CheckpointSpec(**begun["train"]["checkpoint"])

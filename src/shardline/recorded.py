@@ -41,7 +41,7 @@ def parse_run(text: str) -> RunReference | None:
 
 @contextmanager
 def recorded_spec(store_uri: str, run: str, *, overrides: Iterable[str] = ()) -> Iterator[Spec]:
-    """The spec that a run was begun with, the builder's code laid out beside it for the block.
+    """The spec that a run was trained with last, the builder's code beside it for the block.
 
     Args:
         store_uri: Folder or URI of the store, wherever it was when the run began.
