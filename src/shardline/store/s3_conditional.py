@@ -68,7 +68,7 @@ class ConditionalPut:
             return self._unsure and self._is_mine(self._head())
         head = self._head()
         if head is None:
-            raise NotFoundError(f"there is no s3://{self._place['Bucket']}/{self._place['Key']}.")
+            raise NotFoundError.at(f"s3://{self._place['Bucket']}/{self._place['Key']}")
         if self._is_mine(head):
             return True
         bare = self._version.strip('"')
