@@ -153,6 +153,7 @@ READERS = {
     r"runs/houses/checkpoints/step-00000004/checkpoint\.json": (
         lambda store: list_checkpoints(store, "houses")
     ),
+    r"runs/second/run\.json": lambda store: inventory.checkpoints(store.uri, "second"),
     r"models/houses/1/model\.json": lambda store: resolve(store, "houses", version=1),
     r"models/houses/aliases/production\.json": lambda s: read_alias(s, "houses", "production"),
     r"models/houses/claims/3": lambda s: model_inventory.versions(s.uri, "houses"),
