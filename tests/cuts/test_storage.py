@@ -8,10 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import moto.s3.models
-import numpy as np
 import pyarrow as pa
 import pytest
-from tests.checkpoints import commit, manifest, tensors_of
+from tests.checkpoints import assert_whole, commit, manifest
 from tests.fault_proxy import Fault, FaultProxy, dies_after, first_times
 
 from shardline.artifacts import leases
@@ -55,17 +54,6 @@ class Proxied:
 
     def _lead_to(self, endpoint):
         self._monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-
-
-def assert_whole(store, *steps):
-    """Readers find one of these steps, all of it, and nothing else."""
-    restored = restore_newest(store, "r", Alone())
-    assert restored.checkpoint.step in steps
-    expected = tensors_of(restored.checkpoint.step)
-    assert restored.tensors.keys() == expected.keys()
-    for name, array in restored.tensors.items():
-        np.testing.assert_array_equal(array, expected[name], err_msg=name)
-    return restored.checkpoint.step
 
 
 PASSING = {
