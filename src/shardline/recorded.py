@@ -14,6 +14,7 @@ from shardline.spec import Spec
 from shardline.spec.base import NAME_PATTERN
 from shardline.spec.loading import apply_override, check_spec
 from shardline.spec.locations import absolute
+from shardline.spec.revision import leave_revision
 from shardline.store import Store
 from shardline.training.run import RunManifest, read_run
 
@@ -61,6 +62,7 @@ def recorded_spec(store_uri: str, run: str, *, overrides: Iterable[str] = ()) ->
     with TemporaryDirectory(prefix="shardline-run-") as folder:
         for path, text in record.code.items():
             _write_below(Path(folder), path, text)
+        leave_revision(Path(folder), record.code_revision)
         where = store.uri_of(f"runs/{run}/run.json")
         spec = check_spec(values, where=where).located_at(Path(folder))
         _check_code(spec, record)

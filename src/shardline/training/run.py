@@ -13,6 +13,7 @@ from shardline.data.manifest import DatasetManifest
 from shardline.errors import IntegrityError, NotFoundError, SpecError
 from shardline.model.code import ModelCode
 from shardline.spec import Spec
+from shardline.spec.revision import CodeRevision
 from shardline.store import Marker, Store, commit_marker, dump_marker, parse_marker, read_marker
 
 MARKER_NAME = "run.json"
@@ -30,6 +31,8 @@ class RunManifest(Marker):
     """The resolved spec of the command that trained the run last."""
     code: dict[str, str]
     """The builder's source files."""
+    code_revision: CodeRevision | None = None
+    """The git commit that they come from; None if they lay outside of git."""
 
 
 def begin_run(store: Store, spec: Spec, *, dataset: DatasetManifest, code: ModelCode) -> None:
@@ -48,6 +51,7 @@ def begin_run(store: Store, spec: Spec, *, dataset: DatasetManifest, code: Model
         identity=run_identity(spec, dataset, code),
         spec=spec.model_dump(mode="json"),
         code=dict(code.files),
+        code_revision=code.revision,
     )
     checkpoints = list_checkpoints(store, spec.run_name)
     begun, stamp = _begun(store, spec.run_name)

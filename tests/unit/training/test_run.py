@@ -1,6 +1,7 @@
 """Whatever a crash, a full disk or a person left of a run, the same command goes on."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from shardline.data.schema import Column, Label
 from shardline.errors import IntegrityError, SpecError
 from shardline.model.code import collect_code
 from shardline.spec.locations import local_path
+from shardline.spec.revision import CodeRevision
 from shardline.store import Store, open_store
 from shardline.training import run as run_module
 from shardline.training.checkpoints.resume import restore_newest
@@ -250,6 +252,10 @@ def test_record_holds_what_the_run_was_begun_with(run):
     assert RunManifest.model_validate(found).identity == run_identity(
         run.spec, run.dataset, run.code
     )
+    other = Run(run.store, run.dataset, train={"run": "other"})
+    other.code = replace(other.code, revision=CodeRevision(commit="1f" * 20, dirty=True))
+    other.train(checkpoints=0)
+    assert read_run(run.store, "other").code_revision == other.code.revision
 
 
 def test_record_follows_what_may_change_while_a_run_is_continued(run):
