@@ -7,7 +7,7 @@ from shardline.errors import NotFoundError
 from shardline.store.retrying import retried
 from shardline.store.s3_connection import client
 from shardline.store.s3_errors import CONFLICT, PRECONDITION_FAILED, is_passing, status_of
-from shardline.store.s3_upload import WRITER, body_of, checksum_of, written_by
+from shardline.store.s3_upload import WRITER, body_of, checksum_of, content_type, written_by
 
 
 class ConditionalPut:
@@ -60,6 +60,7 @@ class ConditionalPut:
             "Body": body_of(self._data),
             "ChecksumCRC32": checksum_of(self._data),
             "Metadata": {WRITER: self._writer},
+            **content_type(self._place["Key"]),
         }
         client().put_object(**request)
 
