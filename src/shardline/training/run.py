@@ -68,7 +68,8 @@ def begin_run(store: Store, spec: Spec, *, dataset: DatasetManifest, code: Model
         )
     if begun and not changed:
         if begun.spec != manifest.spec:
-            _go_on_with(store, manifest, stamp)
+            known = manifest.code_revision or begun.code_revision
+            _go_on_with(store, manifest.model_copy(update={"code_revision": known}), stamp)
         return
     if begun:
         store.delete(_key(spec.run_name))  # nothing was trained under the old identity

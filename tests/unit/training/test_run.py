@@ -256,6 +256,12 @@ def test_record_holds_what_the_run_was_begun_with(run):
     other.code = replace(other.code, revision=CodeRevision(commit="1f" * 20, dirty=True))
     other.train(checkpoints=0)
     assert read_run(run.store, "other").code_revision == other.code.revision
+    elsewhere = Run(run.store, run.dataset, train={"run": "other", "epochs": 9})
+    elsewhere.code = replace(elsewhere.code, revision=None)
+    elsewhere.train(checkpoints=0)
+    record = read_run(run.store, "other")
+    assert record.spec == elsewhere.spec.model_dump(mode="json")
+    assert record.code_revision == other.code.revision
 
 
 def test_record_follows_what_may_change_while_a_run_is_continued(run):
