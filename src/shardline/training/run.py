@@ -68,8 +68,7 @@ def begin_run(store: Store, spec: Spec, *, dataset: DatasetManifest, code: Model
         )
     if begun and not changed:
         if begun.spec != manifest.spec:
-            known = manifest.code_revision or begun.code_revision
-            _go_on_with(store, manifest.model_copy(update={"code_revision": known}), stamp)
+            _go_on_with(store, manifest, begun, stamp)
         return
     if begun:
         store.delete(_key(spec.run_name))  # nothing was trained under the old identity
@@ -77,10 +76,12 @@ def begin_run(store: Store, spec: Spec, *, dataset: DatasetManifest, code: Model
         begin_run(store, spec, dataset=dataset, code=code)  # another command was faster
 
 
-def _go_on_with(store: Store, manifest: RunManifest, stamp: str) -> None:
+def _go_on_with(store: Store, manifest: RunManifest, begun: RunManifest, stamp: str) -> None:
     """Put this command's spec on record; of two commands at once, either one's may stay."""
+    revision = manifest.code_revision or begun.code_revision  # a copy of the code may know none
+    record = manifest.model_copy(update={"code_revision": revision})
     with suppress(NotFoundError):  # another command is discarding the run
-        store.compare_and_swap(_key(manifest.run), dump_marker(manifest), version=stamp)
+        store.compare_and_swap(_key(record.run), dump_marker(record), version=stamp)
 
 
 def check_continues(run: str, begun: Mapping[str, str], wanted: Mapping[str, str]) -> None:
