@@ -52,7 +52,7 @@ test-browser: setup  ## Draw a dataset's page in headless Chromium, which must b
 	@command -v chromium >/dev/null || { echo "chromium is missing; on Debian: apt-get install chromium"; exit 1; }
 	$(BIN)/pytest -q tests/browser
 
-test-s3: setup $(CEPH)/unpacked  ## The store's contract on moto, Ceph RGW (from Debian's packages) and rclone
+test-s3: setup $(CEPH)/unpacked  ## The store and the registry on moto, ministack, Ceph RGW (from Debian's packages) and rclone
 	CEPH_FOLDER=$(CEPH) $(BIN)/pytest -q -n auto --dist worksteal tests/s3
 
 $(CEPH)/unpacked: tests/fetch_ceph.sh
@@ -60,7 +60,7 @@ $(CEPH)/unpacked: tests/fetch_ceph.sh
 	@touch $@
 
 test-kills: setup  ## 200 random SIGKILLs of processes that commit checkpoints, in a folder and on S3
-	S3_KILLS=200 $(BIN)/pytest -q tests/cuts/test_kills.py
+	S3_KILLS=200 $(BIN)/pytest -q -s tests/cuts/test_kills.py
 
 cluster-up: setup  ## A local Ray cluster of NODES=2 nodes, for trying things out
 	@$(BIN)/python cluster/local.py up --nodes $(NODES)

@@ -8,6 +8,7 @@ from shardline.artifacts.shares import share_of
 from shardline.artifacts.tensor_file import TensorFile
 from shardline.spec.train import CheckpointSpec
 from shardline.training.checkpoints.commit import commit_together, retain
+from shardline.training.checkpoints.resume import restore_newest
 from shardline.training.exchange.peers import Alone
 
 
@@ -51,3 +52,14 @@ def commit(store, step, *, world_size=1, exchange=None, tensors=None, keep=None,
     commit_together(store, manifest(step, **changes), share, exchange)
     if keep is not None and exchange.rank == 0:
         retain(store, manifest(step, **changes).run, CheckpointSpec(keep=keep))
+
+
+def assert_whole(store, *steps):
+    """Readers find one of these steps, all of it, and nothing else."""
+    restored = restore_newest(store, "r", Alone())
+    assert restored.checkpoint.step in steps
+    expected = tensors_of(restored.checkpoint.step)
+    assert restored.tensors.keys() == expected.keys()
+    for name, array in restored.tensors.items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+    return restored.checkpoint.step

@@ -18,6 +18,7 @@ Kind = Literal[
     "reset",  # the connection breaks before the request is passed on
     "lost",  # the request is passed on and takes effect, the connection breaks before the answer
     "truncated",  # half of the answer's body, then the connection breaks
+    "halted",  # half of the answer's body, then nothing until the proxy ends
     "stalled",  # the request is not passed on and no answer comes until the proxy ends
 ]
 
@@ -140,11 +141,13 @@ class FaultProxy:
             if fault and kind == "mistaken":
                 _answer(handler, fault.status, {}, b"")
                 return
-            if kind == "truncated":
+            if kind in ("truncated", "halted"):
                 headers["Content-Length"], answer = str(len(answer)), answer[: len(answer) // 2]
             _answer(handler, status, headers, answer)
-            if kind == "truncated":
+            if kind in ("truncated", "halted"):
                 handler.wfile.flush()
+                if kind == "halted":
+                    self._released.wait()
                 _reset(handler, abruptly=False)
 
     def _passed_on(self, handler, body: bytes) -> tuple[int, dict[str, str], bytes]:

@@ -1,10 +1,11 @@
 """S3 servers of a test run: each on loopback, with a bucket and one identity.
 
-moto in this process, which checks no credentials; Ceph's gateway, the real one; rclone, which
-ignores conditions and is there to be refused.
+moto in this process and ministack in one of its own, which check no credentials; Ceph's gateway,
+the real one; rclone, which ignores conditions and is there to be refused.
 """
 
 import functools
+import os
 import shutil
 import subprocess
 import sys
@@ -77,6 +78,20 @@ def moto_server() -> Iterator[S3Server]:
 
 
 @contextmanager
+def ministack_server() -> Iterator[S3Server]:
+    """ministack: conditional writes and checksums, no authentication."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="ministack-") as folder:
+        # By itself it listens on all addresses, and on 8883 for another service.
+        settings = {
+            "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "IOT_MTLS_ENABLED": "0",
+            "TMPDIR": folder,
+        }  # fmt: skip
+        with _started([_program("ministack")], port, settings):
+            yield _with_bucket(S3Server("ministack", f"http://127.0.0.1:{port}"))
+
+
+@contextmanager
 def rgw_server() -> Iterator[S3Server]:
     """Ceph RGW: production code, with quirks of its own."""
     with running_gateway(ACCESS_KEY, SECRET_KEY) as endpoint:
@@ -86,29 +101,44 @@ def rgw_server() -> Iterator[S3Server]:
 @contextmanager
 def rclone_server() -> Iterator[S3Server]:
     """rclone: authenticates, and lets every conditional write through."""
-    program = shutil.which("rclone", path=str(Path(sys.executable).parent))
-    assert program is not None, "rclone is missing; make setup installs it"
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="rclone-") as folder:
-        process = subprocess.Popen(
-            [program, "serve", "s3", "--config=", f"--addr=127.0.0.1:{port}",
-             f"--auth-key={ACCESS_KEY},{SECRET_KEY}", folder],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            preexec_fn=die_with_parent,
-        )  # fmt: skip
-        try:
-            assert listens(port, process), "rclone did not start"
+        command = [
+            _program("rclone"), "serve", "s3", "--config=", f"--addr=127.0.0.1:{port}",
+            f"--auth-key={ACCESS_KEY},{SECRET_KEY}", folder,
+        ]  # fmt: skip
+        with _started(command, port):
             yield _with_bucket(S3Server("rclone", f"http://127.0.0.1:{port}"))
-        finally:
-            end(process)
 
 
 SERVERS: dict[str, Callable[[], AbstractContextManager[S3Server]]] = {
     "moto": moto_server,
+    "ministack": ministack_server,
     "rgw": rgw_server,
     "rclone": rclone_server,
 }
+
+
+def _program(name: str) -> str:
+    program = shutil.which(name, path=str(Path(sys.executable).parent))
+    assert program is not None, f"{name} is missing; make setup installs it"
+    return program
+
+
+@contextmanager
+def _started(command, port, environment=None):
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=die_with_parent,
+    )
+    try:
+        assert listens(port, process), f"{command[0]} did not start"
+        yield
+    finally:
+        end(process)
 
 
 def _one_at_a_time(put):

@@ -47,6 +47,11 @@ class ResourceError(InputError):
 class NotFoundError(InputError):
     """A named artifact (dataset, run, checkpoint, model, version, alias) does not exist."""
 
+    @classmethod
+    def at(cls, location: str) -> "NotFoundError":
+        """The error for an object that a store does not have."""
+        return cls(f"there is no {location}; check `store` and the name.")
+
 
 class FormatError(InputError):
     """A document is of a layout that this version of shardline does not know; nobody touches it."""

@@ -1,6 +1,5 @@
 """What a store holds of datasets and runs, as plain rows for tables and JSON."""
 
-import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -16,12 +15,13 @@ from shardline.data.manifest import DatasetManifest, dataset_versions, load_data
 from shardline.data.pinned import pinned_columns
 from shardline.data.quarantine_summary import summarise_quarantine
 from shardline.data.statistics.document import ColumnProfile, load_statistics
-from shardline.errors import NotFoundError
+from shardline.errors import IntegrityError, NotFoundError
 from shardline.report import one_line
 from shardline.spec.locations import absolute
 from shardline.spec.train import CheckpointSpec
 from shardline.store import Store
 from shardline.terminal import sparkline
+from shardline.training.run import read_run
 
 NUM_BARS = 16
 NUM_VALUES = 3
@@ -119,8 +119,8 @@ def epochs(store_uri: str, name: str) -> Rows:
 def checkpoints(store_uri: str, name: str, *, clock: Clock = unix_clock) -> Rows:
     """All checkpoints of a run, oldest first: what they hold and why each is kept.
 
-    `kept` gives the reasons as the run was begun with them (`last`, `best`, `hourly`), and `read`
-    while a reader holds it; empty, the next commit removes it.
+    `kept` gives the reasons by the policy that the run was trained with last (`last`, `best`,
+    `hourly`), and `read` while a reader holds it; empty, the next commit removes it.
     """
     store = _store(store_uri)
     found = _some(list_checkpoints(store, name), f"run {name!r}", store)
@@ -187,11 +187,11 @@ def _metrics_of(checkpoint: CheckpointManifest) -> str:
 
 
 def _policy_of(store: Store, run: str) -> CheckpointSpec:
-    """What the run was begun with: which checkpoints are kept, and which is the best one."""
+    """What the run was trained with last: which checkpoints are kept, and which is the best one."""
     try:
-        begun = json.loads(store.read(f"runs/{run}/run.json"))["spec"]
-        return CheckpointSpec(**begun["train"]["checkpoint"])
-    except (NotFoundError, ValueError, KeyError, TypeError):
+        train: Any = read_run(store, run).spec["train"]
+        return CheckpointSpec(**train["checkpoint"])
+    except (NotFoundError, IntegrityError, ValueError, KeyError, TypeError):
         return CheckpointSpec()  # a run without a readable record has no best but its last
 
 

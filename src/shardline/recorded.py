@@ -14,6 +14,7 @@ from shardline.spec import Spec
 from shardline.spec.base import NAME_PATTERN
 from shardline.spec.loading import apply_override, check_spec
 from shardline.spec.locations import absolute
+from shardline.spec.revision import leave_revision
 from shardline.store import Store
 from shardline.training.run import RunManifest, read_run
 
@@ -41,7 +42,7 @@ def parse_run(text: str) -> RunReference | None:
 
 @contextmanager
 def recorded_spec(store_uri: str, run: str, *, overrides: Iterable[str] = ()) -> Iterator[Spec]:
-    """The spec that a run was begun with, the builder's code laid out beside it for the block.
+    """The spec that a run was trained with last, the builder's code beside it for the block.
 
     Args:
         store_uri: Folder or URI of the store, wherever it was when the run began.
@@ -61,6 +62,7 @@ def recorded_spec(store_uri: str, run: str, *, overrides: Iterable[str] = ()) ->
     with TemporaryDirectory(prefix="shardline-run-") as folder:
         for path, text in record.code.items():
             _write_below(Path(folder), path, text)
+        leave_revision(Path(folder), record.code_revision)
         where = store.uri_of(f"runs/{run}/run.json")
         spec = check_spec(values, where=where).located_at(Path(folder))
         _check_code(spec, record)

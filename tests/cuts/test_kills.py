@@ -12,11 +12,18 @@ import pytest
 
 KILLS = 200
 S3_KILLS = int(os.environ.get("S3_KILLS", "12"))
-DEADLINE_S = 280
 
 
-@pytest.mark.parametrize(("kind", "trials"), [("folder", KILLS), ("s3", S3_KILLS)])
-@pytest.mark.timeout(DEADLINE_S + 10)
+def deadline_s(trials):
+    """On a machine that is busy otherwise."""
+    return 80 + 2 * trials
+
+
+def case(kind, trials):
+    return pytest.param(kind, trials, marks=pytest.mark.timeout(deadline_s(trials) + 10))
+
+
+@pytest.mark.parametrize(("kind", "trials"), [case("folder", KILLS), case("s3", S3_KILLS)])
 def test_kill_at_random_moments_leaves_whole_checkpoints_and_a_run_that_continues(
     kind, trials, tmp_path, request
 ):
@@ -26,7 +33,8 @@ def test_kill_at_random_moments_leaves_whole_checkpoints_and_a_run_that_continue
     command = ("tests.kills", uri, str(trials), str(seed))
     done = subprocess.run(
         [sys.executable, "-m", *command],
-        capture_output=True, text=True, timeout=DEADLINE_S, check=False,
+        capture_output=True, text=True, timeout=deadline_s(trials), check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"seed {seed}: {done.stderr}"
     assert done.stdout.startswith(f"{trials} kills: step ")
+    print(done.stdout)  # what `pytest -s` shows: how far it came, and how often it was read

@@ -1,25 +1,31 @@
 """A store that fails: what is retried, what is said, and that no checkpoint is ever half there."""
 
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import moto.s3.models
-import numpy as np
+import pyarrow as pa
 import pytest
-from tests.checkpoints import commit, manifest, tensors_of
+from tests.checkpoints import assert_whole, commit, manifest
 from tests.fault_proxy import Fault, FaultProxy, dies_after, first_times
 
 from shardline.artifacts import leases
 from shardline.artifacts.checkpoint import list_checkpoints
+from shardline.data.scratch import Scratch
 from shardline.errors import ShardlineError, StoreUnavailableError, TrainingError
 from shardline.garbage.collect import collect_garbage
+from shardline.scoring.commit import read_counts
 from shardline.store import Store, open_store, retrying, s3, s3_connection, s3_upload
 from shardline.store.local import LocalBytes
 from shardline.training.checkpoints.resume import restore_newest
 from shardline.training.exchange.peers import Alone
 
 ATTEMPTS = 3
+PART_BYTES = 3000
 DAY_S = 86400.0
 
 
@@ -50,17 +56,6 @@ class Proxied:
         self._monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
 
 
-def assert_whole(store, *steps):
-    """Readers find one of these steps, all of it, and nothing else."""
-    restored = restore_newest(store, "r", Alone())
-    assert restored.checkpoint.step in steps
-    expected = tensors_of(restored.checkpoint.step)
-    assert restored.tensors.keys() == expected.keys()
-    for name, array in restored.tensors.items():
-        np.testing.assert_array_equal(array, expected[name], err_msg=name)
-    return restored.checkpoint.step
-
-
 PASSING = {
     "500": Fault("error", 500),
     "503": Fault("error", 503),
@@ -76,18 +71,82 @@ def test_fault_that_passes_is_retried_and_not_noticed(proxied, name, method):
     commit(proxied.store, 1)
     proxied.proxy.follow(first_times(PASSING[name], ATTEMPTS - 1, method=method))
     commit(proxied.store, 2, keep=5)
+    assert len(proxied.proxy.fired) == ATTEMPTS - 1
     assert assert_whole(proxied.store, 2) == 2
 
 
-def test_answer_that_breaks_off_is_read_again(proxied):
+@pytest.mark.parametrize("kind", ["truncated", "halted"])
+def test_answer_that_breaks_off_is_read_again(proxied, kind):
     commit(proxied.store, 1)
     (key,) = list_checkpoints(proxied.store, "r")[0].file_keys
     whole = proxied.store.read(key)
-    proxied.proxy.follow(first_times(Fault("truncated"), ATTEMPTS - 1, method="GET"))
+    proxied.proxy.follow(first_times(Fault(kind), ATTEMPTS - 1, method="GET"))
     assert proxied.store.read(key) == whole
-    proxied.proxy.follow(first_times(Fault("truncated"), ATTEMPTS, method="GET"))
+    assert len(proxied.proxy.fired) == ATTEMPTS - 1
+    proxied.proxy.follow(first_times(Fault(kind), ATTEMPTS, method="GET"))
     with pytest.raises(StoreUnavailableError, match=r"did not answer at http://127"):
         proxied.store.read(key)
+
+
+def in_parts(store, key):
+    with store.writing(key) as sink:
+        sink.write(bytes(PART_BYTES + 1))
+
+
+def to_file(store, key):
+    with TemporaryDirectory() as folder:
+        store.read_to_file(key, Path(folder, "file"))
+
+
+OPERATIONS = {
+    "read": lambda store, key: store.read(key),
+    "read versioned": lambda store, key: store.read_versioned(key),
+    "read range": lambda store, key: store.read_range(key, 0, 1),
+    "read to file": to_file,
+    "write": lambda store, key: store.write(key, b"x"),
+    "write in parts": in_parts,
+    "put if absent": lambda store, key: store.put_if_absent(key, b"x"),
+    "swap": lambda store, key: store.compare_and_swap(key, b"x", version='"x"'),
+    "exists": lambda store, key: store.exists(key),
+    "scan": lambda store, key: list(store.scan(key)),
+    "folders": lambda store, key: store.list_folders(key),
+    "delete": lambda store, key: store.delete(key),
+    "delete folder": lambda store, key: store.delete_folder(key),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_no_operation_waits_for_ever_and_each_names_bucket_and_key(proxied, name, monkeypatch):
+    monkeypatch.setattr(retrying, "MAX_ATTEMPTS", 1)
+    monkeypatch.setattr(s3_upload, "PART_BYTES", PART_BYTES)
+    proxied.proxy.follow(lambda request: Fault("stalled"))
+    with pytest.raises(StoreUnavailableError) as given_up:
+        OPERATIONS[name](proxied.store, "folder/key")
+    assert re.fullmatch(
+        rf"{proxied.store.uri}/folder/key/? did not answer at {proxied.proxy.endpoint}: .*; check "
+        "that the address is right and the server is up, and run it again.",
+        given_up.value.message,
+    )
+    assert len(proxied.proxy.fired) == 1
+
+
+def arrow_parks(store):
+    Scratch(store, "scratch/").write("rows", [pa.table({"x": [1]})])
+
+
+def arrow_reads_a_footer(store):
+    read_counts(store, "part-1")
+
+
+@pytest.mark.parametrize("use", [arrow_parks, arrow_reads_a_footer])
+def test_what_arrow_is_refused_is_a_typed_error(proxied, use):
+    proxied.proxy.follow(lambda request: Fault("error", 403))
+    with pytest.raises(StoreUnavailableError) as refused:
+        use(proxied.store)
+    assert proxied.proxy.fired
+    assert refused.value.message.startswith(f"{proxied.store.uri}/")
+    assert " could not be reached: " in refused.value.message
+    assert refused.value.message.endswith("may use it, and run the same command again.")
 
 
 @pytest.mark.parametrize("name", PASSING)

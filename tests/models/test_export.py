@@ -1,7 +1,9 @@
 """Export with real Keras models: what is frozen, proven and published."""
 
+import hashlib
 import itertools
 import json
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -20,6 +22,8 @@ from shardline.model.builder import build_model
 from shardline.model.code import collect_code
 from shardline.serving.wire import parse_predict
 from shardline.store import read_marker
+
+LIBRARIES = ("shardline", "keras", "tensorflow", "numpy")
 
 
 def predictor_of(exported, tmp_path):
@@ -119,9 +123,19 @@ def test_export_writes_a_serving_base_path_and_lineage(classifier):
     assert {"saved_model.pb", "model.keras", "variables/variables.index"} <= set(manifest.files)
     stored = {entry.key.removeprefix(folder) for entry in classifier.store.scan(folder)}
     assert stored == {*manifest.files, "model.json"}
+    for path, sha256 in manifest.files.items():
+        content = classifier.store.read(f"{folder}{path}")
+        assert hashlib.sha256(content).hexdigest() == sha256, path
     assert manifest.created_unix_s == 5.0
-    assert manifest.lineage.checkpoint_digest == classifier.candidate.checkpoint.digest
-    assert manifest.lineage.step == 3
+    candidate, lineage = classifier.candidate, manifest.lineage
+    assert (lineage.run, lineage.step) == ("digits", 3)
+    assert lineage.checkpoint_digest == candidate.checkpoint.digest
+    assert (lineage.dataset, lineage.dataset_version) == ("digits", candidate.dataset.version)
+    assert (lineage.spec_digest, lineage.code_digest) == (
+        candidate.spec.digest, candidate.code.digest,
+    )  # fmt: skip
+    assert lineage.code_revision == candidate.code.revision
+    assert lineage.libraries == {name: metadata.version(name) for name in LIBRARIES}
     assert manifest.metrics == {}
     assert manifest.seen == {"image": Seen(min=0, max=255)}
     assert list(manifest.example) == ["image"]

@@ -30,7 +30,7 @@ EVERY = {"PUT": 4, "GET": 15}
 _roots = itertools.count()
 
 
-@pytest.fixture(params=["moto", "rgw"])
+@pytest.fixture(params=["moto", "ministack", "rgw"])
 def s3_server(request, running):
     """Every test runs once on each."""
     return running(request.param)

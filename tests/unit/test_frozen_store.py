@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,11 @@ from shardline.artifacts.rollback import roll_back
 from shardline.artifacts.tombstones import find_tombstone
 from shardline.cli import main
 from shardline.data.manifest import load_dataset
+from shardline.data.quarantine_summary import summarise_quarantine
 from shardline.data.reading import read_split
 from shardline.data.statistics.document import load_statistics
 from shardline.errors import FormatError
+from shardline.garbage.collect import collect_garbage
 from shardline.lineage.reading import read_graph, roots_of
 from shardline.lineage.references import RunReference, parse_reference
 from shardline.scoring.job import ScoreManifest
@@ -65,6 +68,12 @@ def test_frozen_dataset_is_read(store):
     assert dataset.source.files.keys() == {"houses.csv"}
     assert {column.name for column in load_statistics(store, dataset).columns} >= {"size", "age"}
     assert [row["rows"] for row in inventory.datasets(store.uri, "houses")] == [40]
+
+
+def test_frozen_quarantine_is_read_and_nothing_is_garbage(store):
+    (reason,) = summarise_quarantine(store, load_dataset(store, "houses"))
+    assert (reason.rows, reason.examples[0].file, reason.examples[0].row) == (1, "houses.csv", 41)
+    assert collect_garbage(store.uri, clock=lambda: time.time() + 1e9).items == []
 
 
 def test_frozen_runs_are_read(store):
@@ -153,6 +162,7 @@ READERS = {
     r"runs/houses/checkpoints/step-00000004/checkpoint\.json": (
         lambda store: list_checkpoints(store, "houses")
     ),
+    r"runs/second/run\.json": lambda store: inventory.checkpoints(store.uri, "second"),
     r"models/houses/1/model\.json": lambda store: resolve(store, "houses", version=1),
     r"models/houses/aliases/production\.json": lambda s: read_alias(s, "houses", "production"),
     r"models/houses/claims/3": lambda s: model_inventory.versions(s.uri, "houses"),

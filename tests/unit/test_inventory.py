@@ -19,7 +19,8 @@ from shardline.artifacts.journal import JournalLine, dump_journal, journal_key
 from shardline.cli import main
 from shardline.data.schema import Column, Label
 from shardline.errors import NotFoundError
-from shardline.store import Store
+from shardline.store import Store, dump_marker
+from shardline.training.run import RunManifest
 
 
 @pytest.fixture
@@ -58,6 +59,13 @@ def write_checkpoints(store, run, *steps):
         write_checkpoint(store, manifest, {"x": np.zeros(1, "float32")})
 
 
+def write_record(store, policy):
+    """`run.json` of a run with that `train.checkpoint`."""
+    spec = {"train": {"checkpoint": policy}}
+    record = RunManifest(run="toy", identity={}, spec=spec, code={})
+    store.write("runs/toy/run.json", dump_marker(record))
+
+
 def test_datasets_one_that_was_broken_off_is_not_listed(store):
     x, y = Column(name="x", dtype="float32"), Label(name="y", dtype="float32")
     values = {name: np.zeros(2, "float32") for name in "xy"}
@@ -85,8 +93,7 @@ def test_run_lists_checkpoints_with_metrics_size_and_the_best(store):
             spec_digest="s", dataset="d", dataset_version="v", history=history,
         )  # fmt: skip
         write_checkpoint(store, manifest, {"x": np.zeros(100, "float32")})
-    monitored = {"train": {"checkpoint": {"monitor": {"metric": "val_loss", "mode": "min"}}}}
-    store.write("runs/toy/run.json", json.dumps({"spec": monitored}).encode())
+    write_record(store, {"monitor": {"metric": "val_loss", "mode": "min"}})
     listed = inventory.runs(store.uri, "toy")
     assert [(row["metrics"], row["best"]) for row in listed] == [
         ("val_loss=3", False), ("val_loss=1", True), ("val_loss=2", False),
@@ -107,8 +114,7 @@ def test_run_lists_why_each_checkpoint_is_kept(store, capsys):
         )  # fmt: skip
         write_checkpoint(store, manifest, {"x": np.zeros(100, "float32")})
     policy = {"keep": 1, "keep_every_hours": 4, "monitor": {"metric": "val_loss"}}
-    record = {"spec": {"train": {"checkpoint": policy}}}
-    store.write("runs/toy/run.json", json.dumps(record).encode())
+    write_record(store, policy)
     with reading(store, list_checkpoints(store, "toy")[2], reader="test"):
         assert main(["runs", "toy", "--checkpoints", "--store", store.uri, "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)["checkpoints"]

@@ -14,8 +14,9 @@ from shardline.errors import ModelError, NotFoundError
 from shardline.model.code import collect_code
 from shardline.recorded import RunReference, parse_run, recorded_spec
 from shardline.spec import load_spec
-from shardline.store import open_store
-from shardline.training.run import begin_run
+from shardline.spec.revision import CodeRevision
+from shardline.store import dump_marker, open_store
+from shardline.training.run import begin_run, read_run
 
 WATCH = "import keras\nfrom more import MORE\n\nclass Watch(keras.callbacks.Callback):\n    pass\n"
 
@@ -49,6 +50,17 @@ def test_record_gives_back_the_spec_and_the_code_that_the_run_was_begun_with(beg
         assert dict(collect_code(spec).files).keys() == {"model.py", "watch.py", "more.py"}
         folder = spec.base
     assert not folder.exists()
+
+
+def test_record_knows_the_commit_of_the_code_that_it_gives_back(begun):
+    store = open_store(begun.store)
+    with recorded_spec(begun.store, "toy") as spec:
+        assert collect_code(spec).revision is None
+    revision = CodeRevision(commit="1f" * 20, dirty=False)
+    record = read_run(store, "toy").model_copy(update={"code_revision": revision})
+    store.write("runs/toy/run.json", dump_marker(record))
+    with recorded_spec(begun.store, "toy") as spec:
+        assert collect_code(spec).revision == revision
 
 
 def test_record_of_a_store_that_was_moved_is_read_where_it_is(begun, tmp_path, monkeypatch):

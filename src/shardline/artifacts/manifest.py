@@ -6,8 +6,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from shardline.data.schema import Column, Label
-from shardline.model.revision import CodeRevision
 from shardline.spec.data import SplitName
+from shardline.spec.revision import CodeRevision
 from shardline.store import Marker
 
 MARKER_NAME = "model.json"

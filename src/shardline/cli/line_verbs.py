@@ -80,8 +80,8 @@ def train(spec: "Spec", address: str | None, restart: bool) -> Report:
 def evaluate(spec: "Spec", step: int | None, address: str | None) -> Report:
     """Measure a checkpoint, by default the best, on every row of the held-out split.
 
-    With RUN[@STEP] in place of a SPEC, spec and builder are those that the run was begun with: the
-    builder's code is taken from the store and run.
+    With RUN[@STEP] in place of a SPEC, spec and builder are those that the run was trained with
+    last: the builder's code is taken from the store and run.
     """
     from shardline import line
 
@@ -95,8 +95,8 @@ def export(spec: "Spec", step: int | None, address: str | None) -> Report:
     """Freeze a checkpoint, by default the best, into a registry version.
 
     The spec's alias moves to it if it passes the gate; `--set export.alias=null` leaves it. With
-    RUN[@STEP] in place of a SPEC, spec and builder are those that the run was begun with: the
-    builder's code is taken from the store and run.
+    RUN[@STEP] in place of a SPEC, spec and builder are those that the run was trained with last:
+    the builder's code is taken from the store and run.
     """
     from shardline import line
 

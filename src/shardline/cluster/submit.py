@@ -18,6 +18,7 @@ from shardline.cluster.jobs_api import STOPPED, connected_client, follow, stop
 from shardline.cluster.packing import copy_files, files_to_pack
 from shardline.cluster.worker_environment import worker_environment
 from shardline.spec import Spec, is_dataset_reference, load_spec
+from shardline.spec.revision import code_revision, leave_revision
 
 
 def submit(
@@ -86,6 +87,8 @@ def _packed(spec_file: Path) -> Iterator[Path]:
     files = files_to_pack(spec_file)
     with tempfile.TemporaryDirectory(prefix="shl-job-") as folder:
         copy_files(files, source=spec_file.parent, target=Path(folder))
+        code = [file.path.as_posix() for file in files if file.path.suffix == ".py"]
+        leave_revision(Path(folder), code_revision(spec_file.parent, code))
         yield Path(folder)
 
 

@@ -32,7 +32,7 @@ class Scratch:
             Its size in bytes; without tables it is empty.
 
         Raises:
-            StoreUnavailableError: There is no room for it.
+            StoreUnavailableError: There is no room for it, or the store did not answer.
         """
         with self._written(name) as stream:
             writer = None
@@ -66,7 +66,9 @@ class Scratch:
             ) from error
         except (OSError, pa.ArrowException, MemoryError) as error:
             if isinstance(error, OSError) and where.startswith("s3://"):
-                raise StoreUnavailableError(f"cannot read {where}: {error}") from error
+                raise StoreUnavailableError(
+                    f"cannot read {where}: {error}; run the same command again."
+                ) from error
             # Arrow also says OSError, or asks for all memory, when bytes make no sense.
             raise IntegrityError(
                 f"{where} is damaged: {error}; remove it and run the same command again."
@@ -84,7 +86,7 @@ class Scratch:
         is_local = self.store.uri.startswith("file://")
         # An object on S3 exists once its stream is closed; a file from its first byte.
         partial = f"{PARTIAL_PREFIX}{secrets.token_hex(8)}" if is_local else last
-        with asking_for_room(folder):
+        with asking_for_room(folder), self.store.explaining(f"{self.folder}{name}"):
             if is_local:  # On S3 that would leave an empty object.
                 filesystem.create_dir(folder, recursive=True)
             try:

@@ -107,7 +107,9 @@ class SourceFiles:
         except OSError as error:
             # Arrow also says OSError when the bytes of a Parquet file make no sense.
             if where.startswith("s3://"):
-                raise StoreUnavailableError(f"cannot read {where}: {_said(error)}") from error
+                raise StoreUnavailableError(
+                    f"cannot read {where}: {_said(error)}; run the same command again."
+                ) from error
             raise DataError(
                 f"cannot read {where}: {_said(error)}; mend or remove the file."
             ) from error

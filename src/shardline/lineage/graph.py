@@ -196,7 +196,9 @@ def _add_dataset(parts: _Parts, record: DatasetRecord) -> None:
 def _add_run(parts: _Parts, record: RunRecord) -> None:
     made = parts.node(Node(run_id(record.name), "run", record.name))
     parts.edge(_mentioned_dataset(parts, record.dataset), made, "trained on")
-    facts = {"sha256": record.code_digest, "files": list(record.code_files)}
+    facts: dict[str, Any] = {"sha256": record.code_digest, "files": list(record.code_files)}
+    if record.code_files:  # a Python function has none
+        facts["kept in"] = f"runs/{record.name}/run.json"
     label = f"{record.builder} {record.code_digest[:SHOWN_DIGITS]}"
     parts.edge(
         parts.node(Node(_code_id(record.code_digest), "code", label, facts)), made, "built by"

@@ -124,10 +124,13 @@ def _models(store: Store) -> Iterable[Record]:
 def _model_record(name: str, entry: VersionEntry, aliases: tuple[str, ...]) -> ModelRecord | None:
     manifest, tombstone = entry.manifest, entry.tombstone
     if manifest is not None:
-        facts = {
+        facts: dict[str, Any] = {
             "metrics": dict(manifest.metrics),
             "created": when_in_words(manifest.created_unix_s),
         }
+        revision = manifest.lineage.code_revision
+        if revision is not None:
+            facts["code revision"] = revision.commit + (", with changes" if revision.dirty else "")
         lineage = manifest.lineage.model_dump(mode="json")
         keeps_spec = manifest.spec is not None
         return ModelRecord(

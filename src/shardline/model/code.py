@@ -18,8 +18,8 @@ from types import ModuleType
 from typing import Any
 
 from shardline.errors import ModelError
-from shardline.model.revision import CodeRevision, code_revision
 from shardline.spec import Spec
+from shardline.spec.revision import CodeRevision, code_revision
 
 Builder = Callable[..., Any]
 

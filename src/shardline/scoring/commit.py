@@ -55,14 +55,17 @@ def read_counts(output: Store, name: str) -> PartCounts:
 
     Raises:
         IntegrityError: It is not a part that shardline wrote.
+        NotFoundError: It is gone.
+        StoreUnavailableError: The store did not answer, retries included.
     """
-    filesystem, root = output.filesystem()
+    key = part_key(name)
     try:
-        with filesystem.open_input_file(f"{root}/{part_key(name)}") as file:
-            metadata = pq.read_metadata(file).metadata
+        with output.explaining(key):
+            filesystem, root = output.filesystem()
+            with filesystem.open_input_file(f"{root}/{key}") as file:
+                metadata = pq.read_metadata(file).metadata
         return PartCounts(name, int(metadata[SCORED]), int(metadata[REJECTED]))
-    except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise IntegrityError(
-            f"{output.uri_of(part_key(name))} is no part of a scoring job; delete it and score "
-            "again."
+            f"{output.uri_of(key)} is no part of a scoring job; delete it and score again."
         ) from error

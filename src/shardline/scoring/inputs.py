@@ -250,7 +250,8 @@ def _fingerprints(files: SourceFiles) -> dict[str, str]:
     if len(keys) == 1:
         # Listing a local folder for one file may walk through a whole home directory.
         filesystem, root = files.store.filesystem()
-        info = filesystem.get_file_info(f"{root}/{keys[0]}")
+        with files.store.explaining(keys[0]):
+            info = filesystem.get_file_info(f"{root}/{keys[0]}")
         return {keys[0]: f"{info.size}-{info.mtime_ns}"}
     prefix = commonprefix(keys)  # noqa: RUF071  keys are compared by characters when listed, too
     return {entry.key: entry.fingerprint for entry in files.store.scan(prefix)}

@@ -155,7 +155,7 @@ class LocalBytes:
         try:
             file = self._path(key).open("rb")
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-            raise NotFoundError(f"there is no {self.root / key}.") from error
+            raise NotFoundError.at(str(self.root / key)) from error
         except PermissionError as error:
             raise StoreError(
                 f"{self.root / key} may not be read by this user; chmod it, or fix `store`."

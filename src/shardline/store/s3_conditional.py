@@ -7,7 +7,7 @@ from shardline.errors import NotFoundError
 from shardline.store.retrying import retried
 from shardline.store.s3_connection import client
 from shardline.store.s3_errors import CONFLICT, PRECONDITION_FAILED, is_passing, status_of
-from shardline.store.s3_upload import WRITER, body_of, checksum_of, written_by
+from shardline.store.s3_upload import WRITER, body_of, checksum_of, content_type, written_by
 
 
 class ConditionalPut:
@@ -60,6 +60,7 @@ class ConditionalPut:
             "Body": body_of(self._data),
             "ChecksumCRC32": checksum_of(self._data),
             "Metadata": {WRITER: self._writer},
+            **content_type(self._place["Key"]),
         }
         client().put_object(**request)
 
@@ -68,7 +69,7 @@ class ConditionalPut:
             return self._unsure and self._is_mine(self._head())
         head = self._head()
         if head is None:
-            raise NotFoundError(f"there is no s3://{self._place['Bucket']}/{self._place['Key']}.")
+            raise NotFoundError.at(f"s3://{self._place['Bucket']}/{self._place['Key']}")
         if self._is_mine(head):
             return True
         bare = self._version.strip('"')

@@ -82,7 +82,7 @@ def _answered(response: Any, uri: str, bucket: str, endpoint: str) -> ShardlineE
             f"bucket {bucket!r} does not exist at {endpoint}; create it or fix `store` ({uri})."
         )
     if status == 404:
-        return NotFoundError(f"there is no {uri}.")
+        return NotFoundError.at(uri)
     if code == "RequestTimeTooSkewed":
         return StoreError(
             f"{uri} was refused because this machine's clock is wrong (the server says "

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shardline.errors import IntegrityError
+from shardline.errors import IntegrityError, NotFoundError, StoreUnavailableError
 from shardline.spec.locations import local_path
 from shardline.store.deletion import deletion_order
 from shardline.store.local import LocalBytes
@@ -167,6 +167,26 @@ class Store:
         It can be pickled, holds no credentials then, and outlives those it was made with.
         """
         return self._bytes.filesystem()
+
+    @contextmanager
+    def explaining(self, key: str) -> Iterator[None]:
+        """Turn what Arrow raises over an object in the block into a sentence.
+
+        Raises:
+            NotFoundError: There is no such object.
+            StoreUnavailableError: The S3 server failed, Arrow's retries included.
+        """
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise NotFoundError.at(self.uri_of(key)) from error
+        except OSError as error:
+            if not self.uri.startswith("s3://"):
+                raise
+            raise StoreUnavailableError(
+                f"{self.uri_of(key)} could not be reached: {error}; check that the server is up "
+                "and that this identity may use it, and run the same command again."
+            ) from error
 
     def probe(self) -> None:
         """Prove that the store takes writes and honours conditional ones; once per process.

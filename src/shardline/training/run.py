@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from shardline.artifacts.checkpoint import list_checkpoints
@@ -12,7 +13,8 @@ from shardline.data.manifest import DatasetManifest
 from shardline.errors import IntegrityError, NotFoundError, SpecError
 from shardline.model.code import ModelCode
 from shardline.spec import Spec
-from shardline.store import Marker, Store, commit_marker, read_marker
+from shardline.spec.revision import CodeRevision
+from shardline.store import Marker, Store, commit_marker, dump_marker, parse_marker, read_marker
 
 MARKER_NAME = "run.json"
 NEW_RUN = "name a new run with --set train.run=NAME, or discard it with --restart."
@@ -26,15 +28,19 @@ class RunManifest(Marker):
     run: str
     identity: dict[str, str]
     spec: dict[str, object]
-    """The resolved spec."""
+    """The resolved spec of the command that trained the run last."""
     code: dict[str, str]
     """The builder's source files."""
+    code_revision: CodeRevision | None = None
+    """The git commit that they come from; None if they lay outside of git."""
 
 
 def begin_run(store: Store, spec: Spec, *, dataset: DatasetManifest, code: ModelCode) -> None:
     """Begin a run, or make sure that the one of this name was begun with the same things.
 
     What it was begun with is in `run.json`, and, should that be lost, in its newest checkpoint.
+    What may change while it is continued (epochs, which checkpoints are kept, gates) is there as
+    the last command has it.
 
     Raises:
         SpecError: It was begun with another dataset, model or order of data, or by a version of
@@ -45,9 +51,10 @@ def begin_run(store: Store, spec: Spec, *, dataset: DatasetManifest, code: Model
         identity=run_identity(spec, dataset, code),
         spec=spec.model_dump(mode="json"),
         code=dict(code.files),
+        code_revision=code.revision,
     )
     checkpoints = list_checkpoints(store, spec.run_name)
-    begun = _begun(store, spec.run_name)
+    begun, stamp = _begun(store, spec.run_name)
     identity = begun.identity if begun else checkpoints[-1].identity if checkpoints else {}
     changed = differences(identity, manifest.identity)
     if changed and checkpoints:
@@ -60,11 +67,21 @@ def begin_run(store: Store, spec: Spec, *, dataset: DatasetManifest, code: Model
             f"{NEW_RUN}"
         )
     if begun and not changed:
+        if begun.spec != manifest.spec:
+            _go_on_with(store, manifest, begun, stamp)
         return
     if begun:
         store.delete(_key(spec.run_name))  # nothing was trained under the old identity
     if not commit_marker(store, _key(spec.run_name), manifest):
         begin_run(store, spec, dataset=dataset, code=code)  # another command was faster
+
+
+def _go_on_with(store: Store, manifest: RunManifest, begun: RunManifest, stamp: str) -> None:
+    """Put this command's spec on record; of two commands at once, either one's may stay."""
+    revision = manifest.code_revision or begun.code_revision  # a copy of the code may know none
+    record = manifest.model_copy(update={"code_revision": revision})
+    with suppress(NotFoundError):  # another command is discarding the run
+        store.compare_and_swap(_key(record.run), dump_marker(record), version=stamp)
 
 
 def check_continues(run: str, begun: Mapping[str, str], wanted: Mapping[str, str]) -> None:
@@ -132,16 +149,21 @@ def _in_the_spec(name: str, begun: RunManifest | None, spec: Spec) -> str:
     return name
 
 
-def _begun(store: Store, run: str) -> RunManifest | None:
-    """What is on record; None if nothing is. What nobody can read is removed."""
+def _begun(store: Store, run: str) -> tuple[RunManifest | None, str]:
+    """What is on record, and its version in the store; None if nothing is.
+
+    What nobody can read is removed.
+    """
+    key = _key(run)
     try:
-        return read_run(store, run)
+        data, stamp = store.read_versioned(key)
+        return parse_marker(store, key, data, RunManifest), stamp
     except NotFoundError:
-        return None
+        return None, ""
     except IntegrityError as error:
         logger.warning("beginning the record of run %s anew: %s", run, error)
-        store.delete(_key(run))
-        return None
+        store.delete(key)
+        return None, ""
 
 
 def _key(run: str) -> str:

@@ -15,8 +15,8 @@ from shardline.artifacts.own_objects import LAMBDA, OwnObject
 from shardline.data.padding import Padding
 from shardline.data.schema import Column, Label
 from shardline.data.treatment import Treatment
-from shardline.model.revision import CodeRevision
 from shardline.serving.wire import parse_predict
+from shardline.spec.revision import CodeRevision
 
 INPUTS = (
     Column(name="petal length (cm)", dtype="float32"),

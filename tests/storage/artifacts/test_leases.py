@@ -2,11 +2,12 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
 from tests.checkpoints import commit, manifest, tensors_of
-from tests.interleavings import Interleaved, in_every_order, random_choices
+from tests.interleavings import Killed, explored, memory_store, random_orders
 
 from shardline.artifacts.checkpoint import (
     MARKER_NAME,
@@ -36,8 +37,11 @@ from shardline.training.checkpoints.resume import restore_newest
 from shardline.training.exchange.peers import Alone
 
 NOW_S = 1_000_000.0
-NUM_ORDERS = 100
+SOME_ORDERS = partial(random_orders, count=100, seed=5)
 """Of those that are too many to see all."""
+LEAST_ORDERS = 10
+"""That differ: those of operations that do not meet count once."""
+MOST_OPERATIONS = 40
 FOLDER = manifest(5).key
 SMALL = {"model/00000/w": np.float32(5)}
 
@@ -67,26 +71,32 @@ def assert_gone(store):
     assert list(store.scan("runs/")) == []
 
 
-def test_reader_and_remover_in_every_order_all_is_read_or_nothing(monkeypatch):
-    ends = set()
+@pytest.fixture
+def shared(monkeypatch):
+    """A store in memory and its objects."""
+    return memory_store(monkeypatch)
 
-    def run(choices):
-        interleaved = Interleaved(monkeypatch, choices)
-        store = interleaved.store
-        commit(store, 5)
-        read, removed = interleaved.run(
-            lambda: read_held(store), lambda: remove_folder(store, FOLDER, now_unix_s=NOW_S)
-        )
+
+def removal(store):
+    return remove_folder(store, FOLDER, now_unix_s=NOW_S)
+
+
+def test_reader_and_remover_in_every_order_all_is_read_or_nothing(shared):
+    store, memory = shared
+    commit(store, 5)
+    ends, orders = set(), 0
+    processes = {"read": partial(read_held, store), "remove": partial(removal, store)}
+    for done in explored(memory, processes):
+        read, removed = done.results["read"], done.results["remove"]
         if isinstance(read, Exception):
-            assert type(read) is NotFoundError
+            assert type(read) is NotFoundError, done.steps
         else:
             whole(read)
-        assert not is_leased(store, FOLDER, now_unix_s=NOW_S)
+        assert not is_leased(store, FOLDER, now_unix_s=NOW_S), done.steps
         ends.add((type(read), removed, read_checkpoint(store, FOLDER) is not None))
         assert_gone(store)
-        return interleaved.taken
-
-    assert in_every_order(run, limit=3000) >= 100
+        orders += 1
+    assert orders >= LEAST_ORDERS
     assert ends >= {
         (dict, False, True),  # seen before anything was removed: all stays
         (dict, False, False),  # seen after the marker went: the files stay
@@ -96,119 +106,116 @@ def test_reader_and_remover_in_every_order_all_is_read_or_nothing(monkeypatch):
 
 
 @pytest.mark.parametrize("mistake", ["lease after the marker", "no look after the marker"])
-def test_other_protocols_lose_files_in_some_order(monkeypatch, mistake):
+def test_other_protocols_lose_files_in_some_order(shared, mistake):
     """That the orders are seen at all: what is wrong fails."""
-    lost = []
+    store, memory = shared
+    commit(store, 5)
+    found = find_checkpoint(store, "r")
 
-    def read_first(store):
+    def read_first():
         found = read_checkpoint(store, FOLDER)
         if found is None:
             return None
         with leased(store, FOLDER, reader="test", clock=now):
             return read_tensors(store, found)
 
-    def remove_at_once(store):
+    def read():
+        with reading(store, found, reader="test", clock=now):
+            return read_tensors(store, found)
+
+    def remove_at_once():
         if not is_leased(store, FOLDER, now_unix_s=NOW_S):
             store.delete(f"{FOLDER}/{MARKER_NAME}")
             store.delete_folder(FOLDER)
 
-    def run(choices):
-        interleaved = Interleaved(monkeypatch, choices)
-        store = interleaved.store
-        commit(store, 5)
-        late = mistake == "lease after the marker"
-        found = find_checkpoint(store, "r")
-
-        def read():
-            if late:
-                return read_first(store)
-            with reading(store, found, reader="test", clock=now):
-                return read_tensors(store, found)
-
-        def remove():
-            if late:
-                return remove_folder(store, FOLDER, now_unix_s=NOW_S)
-            return remove_at_once(store)
-
-        result, _ = interleaved.run(read, remove)
-        lost.append(isinstance(result, NotFoundError) and "tensors-" in str(result))
-        return interleaved.taken
-
-    in_every_order(run, limit=3000)
-    assert any(lost)
+    if mistake == "lease after the marker":
+        processes = {"read": read_first, "remove": partial(removal, store)}
+    else:
+        processes = {"read": read, "remove": remove_at_once}
+    results = [done.results["read"] for done in explored(memory, processes)]
+    assert any(isinstance(end, NotFoundError) and "tensors-" in str(end) for end in results)
 
 
-def test_reader_that_chooses_anew_always_finds_one_while_old_ones_go(monkeypatch):
+@pytest.mark.parametrize("mortal", ["read", "remove"])
+def test_death_of_reader_or_remover_at_any_point_mixes_nothing(shared, mortal):
+    """What the dead one leaves is in nobody's way once its lease has run out."""
+    store, memory = shared
+    commit(store, 5)
+    start = dict(memory.objects)
+    processes = {"read": partial(read_held, store), "remove": partial(removal, store)}
+    for life in range(MOST_OPERATIONS):
+        memory.objects, deaths = dict(start), 0
+        for done in explored(memory, processes, lives={mortal: life}):
+            read = done.results["read"]
+            deaths += isinstance(done.results[mortal], Killed)
+            assert isinstance(read, NotFoundError | Killed) or whole(read), done.steps
+            late = NOW_S + LEASE_S + CLOCK_SKEW_S + 1
+            assert remove_folder(store, FOLDER, now_unix_s=late), done.steps
+            assert list(store.scan("runs/")) == [], done.steps
+        if not deaths:
+            break
+    assert not deaths
+    assert life > 4
+
+
+def test_reader_that_chooses_anew_always_finds_one_while_old_ones_go(shared):
     """A run commits and its retention removes; who reads the newest gets one of them, whole."""
+    store, memory = shared
+    commit(store, 5)
 
-    def run(choices):
-        interleaved = Interleaved(monkeypatch, choices)
-        store = interleaved.store
-        commit(store, 5)
+    def read():
+        def newest():
+            return list_checkpoints(store, "r")[-1]
 
-        def read():
-            def newest():
-                return list_checkpoints(store, "r")[-1]
+        with chosen(store, newest, reader="test") as checkpoint:
+            return checkpoint.step, read_tensors(store, checkpoint)
 
-            with chosen(store, newest, reader="test") as checkpoint:
-                return checkpoint.step, read_tensors(store, checkpoint)
-
-        result, _ = interleaved.run(read, lambda: commit(store, 7, keep=1))
-        assert not isinstance(result, Exception), result
-        assert result[0] in (5, 7)
-        whole(result[1], result[0])
-        return interleaved.taken
-
-    for seed in range(NUM_ORDERS):
-        run(random_choices(seed))
+    processes = {"read": read, "train": lambda: commit(store, 7, keep=1)}
+    for done in explored(memory, processes, orders=SOME_ORDERS):
+        step, tensors = done.results["read"]
+        assert step in (5, 7)
+        whole(tensors, step)
 
 
-def test_two_readers_and_two_removers_in_many_orders_never_read_half(monkeypatch):
-    for seed in range(NUM_ORDERS):
-        interleaved = Interleaved(monkeypatch, random_choices(seed))
-        store = interleaved.store
-        commit(store, 5)
-        *read, _, _ = interleaved.run(
-            *[lambda store=store: read_held(store)] * 2,
-            *[lambda store=store: remove_folder(store, FOLDER, now_unix_s=NOW_S)] * 2,
-        )
-        for result in read:
-            assert type(result) is NotFoundError or whole(result)
+def test_two_readers_and_two_removers_in_many_orders_never_read_half(shared):
+    store, memory = shared
+    commit(store, 5)
+    readers = {f"read {number}": partial(read_held, store) for number in range(2)}
+    removers = {f"remove {number}": partial(removal, store) for number in range(2)}
+    for done in explored(memory, readers | removers, orders=SOME_ORDERS):
+        for name in readers:
+            result = done.results[name]
+            assert type(result) is NotFoundError or whole(result), done.steps
         assert_gone(store)
 
 
-def test_commit_and_reader_in_every_order_all_is_read_or_nothing(monkeypatch):
+def test_commit_and_reader_in_every_order_all_is_read_or_nothing(shared):
+    store, memory = shared
     ends = set()
-
-    def run(choices):
-        interleaved = Interleaved(monkeypatch, choices)
-        store = interleaved.store
-        read, _ = interleaved.run(lambda: read_held(store), lambda: commit(store, 5))
-        assert type(read) is NotFoundError or whole(read)
+    processes = {"read": partial(read_held, store), "train": lambda: commit(store, 5)}
+    for done in explored(memory, processes):
+        read = done.results["read"]
+        assert type(read) is NotFoundError or whole(read), done.steps
         ends.add(type(read))
         whole(read_held(store))
-        return interleaved.taken
-
-    in_every_order(run, limit=3000)
     assert ends == {dict, NotFoundError}
 
 
-def test_two_commands_that_find_damage_and_commit_again_leave_one_whole(monkeypatch):
+def test_two_commands_that_find_damage_and_commit_again_leave_one_whole(shared):
     """Both remove what is damaged, in any order with the other's commit of the same step."""
-    for seed in range(NUM_ORDERS):
-        interleaved = Interleaved(monkeypatch, random_choices(seed))
-        store = interleaved.store
-        commit(store, 3)
+    store, memory = shared
+    commit(store, 3)
+    commit(store, 5)
+    store.write(find_checkpoint(store, "r").file_keys[0], b"torn")
+
+    def resume():
+        newest_intact(store, list_checkpoints(store, "r"), clock=now)
         commit(store, 5)
-        store.write(find_checkpoint(store, "r").file_keys[0], b"torn")
+        return restore_newest(store, "r", Alone())
 
-        def resume(store=store):
-            newest_intact(store, list_checkpoints(store, "r"), clock=now)
-            commit(store, 5)
-            return restore_newest(store, "r", Alone())
-
-        for result in interleaved.run(resume, resume):
-            assert not isinstance(result, Exception), result
+    for done in explored(memory, {"one": resume, "other": resume}, orders=SOME_ORDERS):
+        for result in done.results.values():
+            assert not isinstance(result, BaseException), result
             assert whole(result.tensors, result.checkpoint.step)
         restored = restore_newest(store, "r", Alone())
         assert whole(restored.tensors, restored.checkpoint.step)

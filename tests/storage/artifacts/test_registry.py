@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.interleavings import Killed, explored, memory_store
 from tests.sample_registry import (
     AUTHOR,
     in_parallel,
@@ -114,6 +115,29 @@ def test_publish_writes_the_marker_last_and_never_twice(local, tmp_path):
     with pytest.raises(IntegrityError, match=r"models/tiny/1 exists already"):
         publish(local, manifest(1, metrics={"loss": 1.0}), tmp_path)
     assert resolve(local, "tiny").metrics == {}
+
+
+def test_export_that_dies_at_any_point_is_no_version_or_a_whole_one(monkeypatch):
+    store, memory = memory_store(monkeypatch)
+
+    def export():
+        publish_versions(store, claim_version(store, "tiny"))
+
+    ends = []
+    for life in range(20):
+        memory.objects = {}
+        (done,) = explored(memory, {"export": export}, lives={"export": life})
+        ends.append(isinstance(done.results["export"], Killed))
+        for version in versions(store, "tiny"):
+            for path in resolve(store, "tiny", version=version).files:
+                assert store.read(f"models/tiny/{version}/{path}") == b"graph"
+        assert ends[-1] or versions(store, "tiny") == [1]
+        export()  # the same command continues, with a number of its own
+        assert resolve(store, "tiny").version in (1, 2)
+        if not ends[-1]:
+            break
+    assert ends == [True] * life + [False]
+    assert life > 3
 
 
 def test_publish_whose_own_marker_is_there_already_is_accepted(local, monkeypatch):

@@ -1,9 +1,11 @@
 import errno
+import hashlib
 import os
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import boto3
 import pytest
 
 from shardline.errors import StoreError, StoreUnavailableError
@@ -11,6 +13,7 @@ from shardline.store import (
     Store,
     open_store,
     retrying,
+    s3_upload,
 )
 from shardline.store import store as store_module
 
@@ -164,6 +167,29 @@ def test_open_store_below_a_regular_file_raises_store_error(tmp_path):
 def test_open_store_missing_bucket_raises_store_error(s3_environment):
     with pytest.raises(StoreError, match="bucket 'no-such-bucket' does not exist"):
         open_store("s3://no-such-bucket/root")
+
+
+def test_what_people_read_has_its_content_type(s3_store, monkeypatch, tmp_path):
+    """The S3 console opens it then; what has none is saved as a file."""
+    monkeypatch.setattr(s3_upload, "PART_BYTES", 5 << 20)
+    s3_store.put_if_absent("a/model.json", b"{}")
+    s3_store.write("a/MODEL_CARD.md", "# Köln".encode())
+    s3_store.write("a/metrics.jsonl", b"{}", sha256=hashlib.sha256(b"{}").hexdigest())
+    with s3_store.writing("a/large.json") as sink:
+        sink.write(bytes(6 << 20))
+    s3_store.write("a/saved_model.pb", b"graph")
+    bucket, _, root = s3_store.uri.removeprefix("s3://").partition("/")
+    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+
+    def found(name):
+        return client.head_object(Bucket=bucket, Key=f"{root}/a/{name}")["ContentType"]
+
+    assert found("model.json") == found("large.json") == "application/json"
+    assert found("MODEL_CARD.md") == found("metrics.jsonl") == "text/plain; charset=utf-8"
+    assert found("saved_model.pb") == "binary/octet-stream"
+    _, version = s3_store.read_versioned("a/model.json")
+    assert s3_store.compare_and_swap("a/model.json", b"[]", version=version)
+    assert found("model.json") == "application/json"
 
 
 def test_store_whole_root_scan_lists_every_key(tmp_path):

@@ -74,6 +74,9 @@ def test_graph_leads_from_scores_back_to_source_spec_code_and_run():
     }
     assert graph.around(["scores/houses/v3-abc"]).nodes.keys() == ALL - {"models/houses@production"}
     assert all(node.stored for node in graph.nodes.values())
+    assert graph.nodes["source/ffffffffffff"].facts["files"] == SOURCE["files"]
+    code = {"sha256": "c" * 64, "files": ["model.py"], "kept in": "runs/houses/run.json"}
+    assert graph.nodes["code/cccccccccccc"].facts == code
 
 
 def test_graph_leads_from_a_dataset_to_every_model_trained_on_it():

@@ -1,15 +1,18 @@
 """Whatever a crash, a full disk or a person left of a run, the same command goes on."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from tests.checkpoints import commit, tensors_of
 from tests.sample_datasets import spec_for, write_dataset
 
+from shardline import inventory
 from shardline.artifacts import checkpoint_reading
 from shardline.artifacts.checkpoint import (
     MARKER_NAME,
+    Cursor,
     checkpoint_key,
     list_checkpoints,
     read_tensors,
@@ -19,7 +22,8 @@ from shardline.data.schema import Column, Label
 from shardline.errors import IntegrityError, SpecError
 from shardline.model.code import collect_code
 from shardline.spec.locations import local_path
-from shardline.store import open_store
+from shardline.spec.revision import CodeRevision
+from shardline.store import Store, open_store
 from shardline.training import run as run_module
 from shardline.training.checkpoints.resume import restore_newest
 from shardline.training.exchange.peers import Alone
@@ -28,6 +32,7 @@ from shardline.training.run import (
     begin_run,
     check_continues,
     discard_run,
+    read_run,
     run_identity,
 )
 
@@ -247,6 +252,42 @@ def test_record_holds_what_the_run_was_begun_with(run):
     assert RunManifest.model_validate(found).identity == run_identity(
         run.spec, run.dataset, run.code
     )
+    other = Run(run.store, run.dataset, train={"run": "other"})
+    other.code = replace(other.code, revision=CodeRevision(commit="1f" * 20, dirty=True))
+    other.train(checkpoints=0)
+    assert read_run(run.store, "other").code_revision == other.code.revision
+    elsewhere = Run(run.store, run.dataset, train={"run": "other", "epochs": 9})
+    elsewhere.code = replace(elsewhere.code, revision=None)
+    elsewhere.train(checkpoints=0)
+    record = read_run(run.store, "other")
+    assert record.spec == elsewhere.spec.model_dump(mode="json")
+    assert record.code_revision == other.code.revision
+
+
+def test_record_follows_what_may_change_while_a_run_is_continued(run):
+    policy = {"keep": 3, "keep_best": 2, "monitor": {"metric": "loss"}}
+    gate = {"alias": "production", "gate": {"loss": {"max": 0.5}}}
+    other = Run(run.store, run.dataset, train={"epochs": 9, "checkpoint": policy}, export=gate)
+    assert other.train(checkpoints=1) == 30
+    record = read_run(run.store, run.name)
+    assert record.spec == other.spec.model_dump(mode="json") != run.spec.model_dump(mode="json")
+    assert record.identity == run_identity(run.spec, run.dataset, run.code)
+    history = ({"epoch": 0, "loss": 0.1},)
+    commit(run.store, 45, run=run.name, history=history, cursor=Cursor(epoch=1, step=0))
+    commit(run.store, 55, run=run.name)
+    listed = {row["step"]: row["kept"] for row in inventory.checkpoints(run.store.uri, run.name)}
+    assert listed == {20: "", 30: "", 40: "last", 45: "last best", 55: "last"}
+
+
+def test_record_that_another_command_discards_at_that_moment_is_not_missed(run, monkeypatch):
+    def discarded(store, key, data, *, version):
+        store.delete(key)
+        return swap(store, key, data, version=version)
+
+    swap = Store.compare_and_swap
+    monkeypatch.setattr(Store, "compare_and_swap", discarded)
+    other = Run(run.store, run.dataset, train={"epochs": 9})
+    assert other.train(checkpoints=0) == 30
 
 
 def test_restart_leaves_what_is_being_read_to_its_reader_and_lists_it_no_more(run):

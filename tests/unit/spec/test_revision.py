@@ -5,8 +5,8 @@ import subprocess
 import pytest
 
 from shardline.model.code import collect_code
-from shardline.model.revision import CodeRevision, code_revision
 from shardline.spec import check_spec
+from shardline.spec.revision import NOTE, CodeRevision, code_revision, leave_revision
 
 
 @pytest.fixture
@@ -57,6 +57,20 @@ def test_revision_outside_of_git_without_commit_and_without_git_is_none(tmp_path
     assert code_revision(tmp_path, ["model.py"]) is None
     monkeypatch.setenv("PATH", str(tmp_path))
     assert code_revision(tmp_path, ["model.py"]) is None
+
+
+def test_revision_that_was_left_beside_copies_is_theirs(repository):
+    folder, commit = repository
+    (folder / "other.py").write_text("changed")
+    copies = folder / "copies"  # in the same repository, as a temporary folder may be
+    copies.mkdir()
+    (copies / "model.py").write_text((folder / "model.py").read_text())
+    leave_revision(copies, code_revision(folder, ["model.py", "other.py"]))
+    assert code_revision(copies, ["model.py"]) == CodeRevision(commit=commit, dirty=True)
+    (copies / NOTE).write_text("torn")
+    leave_revision(copies, None)
+    assert code_revision(copies, ["model.py"]) == CodeRevision(commit=commit, dirty=True)
+    assert code_revision(copies, []) is None
 
 
 def test_collected_code_knows_its_revision_and_its_digest_does_not(repository):

@@ -1,13 +1,15 @@
-"""The git commit that source files belong to."""
+"""The git commit that source files belong to, also where they are copies outside of git."""
 
 import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 TIMEOUT_S = 10.0
+NOTE = ".shardline-revision.json"
+"""Lies beside copies of source files and tells where they come from."""
 
 
 class CodeRevision(BaseModel):
@@ -29,15 +31,34 @@ def code_revision(folder: Path, files: Sequence[str]) -> CodeRevision | None:
         files: Their paths below it.
 
     Returns:
-        None where there is no git, no repository, no commit in it, or none that git may read.
+        What `leave_revision` left there, if it did. None where there is no git, no repository, no
+        commit in it, or none that git may read.
     """
+    if not files:
+        return None
+    left = _left(folder)
+    if left is not None:
+        return left
     commit = _git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
-    if not files or not commit:
+    if not commit:
         return None
     # Files that git ignores are in no commit either.
     options = ("--porcelain", "--untracked-files=all", "--ignored=matching")
     changed = _git(folder, "status", *options, "--", *files)
     return None if changed is None else CodeRevision(commit=commit.strip(), dirty=bool(changed))
+
+
+def leave_revision(folder: Path, revision: CodeRevision | None) -> None:
+    """Note beside copies of source files which commit they come from, if it is known."""
+    if revision is not None:
+        (folder / NOTE).write_text(revision.model_dump_json(), encoding="utf-8")
+
+
+def _left(folder: Path) -> CodeRevision | None:
+    try:
+        return CodeRevision.model_validate_json((folder / NOTE).read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
