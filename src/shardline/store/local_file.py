@@ -31,6 +31,22 @@ def despite_deletions(write: Callable[[], T]) -> T:
     return write()
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; any of them may be there.
+
+    Raises:
+        FileNotFoundError: One was deleted at the same moment.
+        OSError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        # `mkdir` looks afterwards whether what is in the way is a folder: it may be gone by then.
+        if Path(error.filename).is_file():
+            raise
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), error.filename) from error
+
+
 def walked(folder: Path) -> Iterator[Path]:
     """Every file below a folder; one that is deleted meanwhile may be among them.
 
@@ -115,7 +131,7 @@ class PartialFile:
         new = (path for path in (folder, *folder.parents) if not path.exists())
         self._changed = [folder, *(path.parent for path in new)]
         with self._explained():
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             return self._path.open("xb")
 
     def _finish(self) -> None:

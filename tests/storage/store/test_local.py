@@ -110,6 +110,29 @@ def test_name_is_on_disk_before_a_write_returns(tmp_path, monkeypatch):
     assert synced[1:] == ["/store/a/b"]
 
 
+def test_folder_deleted_while_it_is_made_is_made_again(tmp_path, monkeypatch):
+    store = Store(f"file://{tmp_path}")
+    made = []
+
+    def mkdir(path, *arguments):
+        made.append(path)
+        if len(made) == 1:  # it was there, and is gone when one looks what it was
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        original(path, *arguments)
+
+    original = os.mkdir
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    store.write("folder/key", b"x")
+    assert store.read("folder/key") == b"x"
+    assert len(made) > 1
+
+
+def test_file_in_the_way_of_a_folder_is_a_sentence(tmp_path):
+    (tmp_path / "folder").write_bytes(b"")
+    with pytest.raises(StoreError, match=r"cannot write .*/folder/key: (File exists|Not a dir)"):
+        Store(f"file://{tmp_path}").write("folder/key", b"x")
+
+
 def test_folder_that_cannot_be_synced_is_no_failure(tmp_path, monkeypatch):
     honest = os.fsync
 
