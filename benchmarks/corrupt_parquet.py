@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shardline.data.page_headers import page_fields
 from shardline.data.readers import read_tables
 from shardline.data.sources import list_source
 from shardline.errors import InputError
@@ -31,9 +32,6 @@ from shardline.spec import Spec, check_spec
 ROWS = 400
 FLIPS_PER_CHILD = 250
 KINDS = ("zstd", "snappy", "gzip", "none", "none, no dictionaries")
-# Types of Thrift's compact protocol.
-STOP, TRUE, FALSE, BYTE, DOUBLE, BINARY, STRUCT = 0, 1, 2, 3, 7, 8, 12
-INTEGERS = (4, 5, 6)
 # Fields of a page's header.
 PAGE_BYTES, CHECKSUM = 3, 4
 
@@ -167,58 +165,13 @@ def pages(data: bytes) -> "np.ndarray":
             first = column.dictionary_page_offset or column.data_page_offset
             place, end = first, first + column.total_compressed_size
             while place < end:
-                header, place = page_header(data, place)
-                if CHECKSUM not in header:
-                    raise ValueError("a page without a checksum")
-                covered[place : place + header[PAGE_BYTES]] = True
-                place += header[PAGE_BYTES]
+                header, place = page_fields(memoryview(data), place)
+                size = header[PAGE_BYTES]
+                if CHECKSUM not in header or not isinstance(size, int):
+                    raise ValueError("a page without a checksum or a size")
+                covered[place : place + size] = True
+                place += size
     return covered
-
-
-def page_header(data: bytes, place: int) -> tuple[dict[int, int], int]:
-    """Integer fields of a struct in Thrift's compact protocol, by number, and where it ends."""
-    fields: dict[int, int] = {}
-    number = 0
-    while (head := data[place]) != STOP:
-        place += 1
-        kind, delta = head & 15, head >> 4
-        if delta:
-            number += delta
-        else:
-            step, place = zigzag(data, place)
-            number = step
-        if kind in INTEGERS:
-            fields[number], place = zigzag(data, place)
-        elif kind == STRUCT:
-            _, place = page_header(data, place)
-        elif kind == BINARY:
-            length, place = varint(data, place)
-            place += length
-        elif kind == DOUBLE:
-            place += 8
-        elif kind == BYTE:
-            place += 1
-        elif kind not in (TRUE, FALSE):
-            raise ValueError(f"a page header holds type {kind}")
-    return fields, place + 1
-
-
-def varint(data: bytes, place: int) -> tuple[int, int]:
-    """A number in groups of seven bits, and where it ends."""
-    value = shift = 0
-    while True:
-        byte = data[place]
-        place += 1
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            return value, place
-
-
-def zigzag(data: bytes, place: int) -> tuple[int, int]:
-    """A signed number, and where it ends."""
-    value, place = varint(data, place)
-    return (value >> 1) ^ -(value & 1), place
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardline.data.cleaning.record import Fault, Touched
-from shardline.data.column_names import PLACE_COLUMN as PLACE_COLUMN
-from shardline.data.column_names import SIDE_COLUMN
+from shardline.data.column_names import PLACE_COLUMN, SIDE_COLUMN
 from shardline.data.division import Division, Piece
 from shardline.data.elements import is_text
 from shardline.data.encoded_images import is_image

@@ -54,7 +54,7 @@ def read_page_header(data: memoryview, start: int) -> tuple[PageHeader, int]:
         PageError: There is none, or the page is of another kind or without a checksum.
     """
     try:
-        fields, end = _structure(data, start, MAX_DEPTH)
+        fields, end = page_fields(data, start)
         if fields[1] != DATA_PAGE_V2:
             raise PageError(f"a page of kind {fields[1]}, expected a data page of version 2")
         page = fields[8]
@@ -75,6 +75,16 @@ def read_page_header(data: memoryview, start: int) -> tuple[PageHeader, int]:
     if not 0 <= header.level_bytes <= min(header.stored_bytes, header.raw_bytes):
         raise PageError(f"{header.level_bytes} bytes of levels in {header.stored_bytes}")
     return header, end
+
+
+def page_fields(data: memoryview, start: int) -> tuple[Fields, int]:
+    """What the header of any page says, by field number, and where the page itself begins.
+
+    Raises:
+        PageError: It is no header.
+        IndexError: The bytes end in it.
+    """
+    return _structure(data, start, MAX_DEPTH)
 
 
 def _integer(value: "int | Fields") -> int:

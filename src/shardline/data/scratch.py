@@ -94,7 +94,7 @@ class Scratch:
                     yield stream
                 if is_local:
                     filesystem.move(f"{folder}/{partial}", f"{folder}/{last}")
-            except BaseException:
+            except BaseException:  # an interruption leaves half a file, too
                 with suppress(OSError, ShardlineError):  # it may never have begun
                     if is_local:
                         filesystem.delete_file(f"{folder}/{partial}")

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from shardline.data.dealing import PLACE_COLUMN, Run
+from shardline.data.column_names import PLACE_COLUMN
+from shardline.data.dealing import Run
 from shardline.data.elements import is_text
 from shardline.data.encoded_images import is_image
 from shardline.data.manifest import Shard
@@ -224,20 +225,19 @@ def _compression(schema: pa.Schema) -> str | dict[str, str]:
     """By Parquet path; image files are packed already."""
     if not any(is_image(field.type) for field in schema):
         return "zstd"
-    return {
-        path: "none" if is_image(field.type) else "zstd"
-        for field in schema
-        for path in (field.name, f"{field.name}.list.element")
-    }
+    return {_path(field): "none" if is_image(field.type) else "zstd" for field in schema}
 
 
 def _paths(schema: pa.Schema, is_wanted: Callable[[Any], bool]) -> list[str]:
     """Parquet paths of the columns whose elements are of some types."""
     return [
-        f"{field.name}.list.element" if hasattr(field.type, "value_type") else field.name
-        for field in schema
-        if is_wanted(getattr(field.type, "value_type", field.type))
+        _path(field) for field in schema if is_wanted(getattr(field.type, "value_type", field.type))
     ]
+
+
+def _path(field: Any) -> str:
+    """What Parquet calls a column: that of a tensor's elements has a longer name."""
+    return f"{field.name}.list.element" if hasattr(field.type, "value_type") else str(field.name)
 
 
 def _is_narrow(element: Any) -> bool:

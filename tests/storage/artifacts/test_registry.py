@@ -219,28 +219,28 @@ def test_list_models_shows_versions_and_aliases(published):
     assert listed == [("other", (1,), {}), ("tiny", (1, 3), {"production": 3})]
 
 
-def test_marker_of_another_format_is_refused_and_not_replaced(published):
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (
+            b'"format": 2, "shards": []',
+            "has format 2, this version of shardline reads format 1; use the version that wrote "
+            "it, or a later one.",
+        ),
+        (
+            b'"format": 1, "shape": []',
+            "says more than this version of shardline knows (shape); use the version that wrote "
+            "it, or a later one.",
+        ),
+    ],
+    ids=["another format", "a key of a later version"],
+)
+def test_marker_of_a_later_version_is_refused_and_not_replaced(published, written, said):
     store = published(1)
     key = "models/tiny/1/model.json"
-    later = store.read(key).replace(b'"format": 1', b'"format": 2, "shards": []')
+    later = store.read(key).replace(b'"format": 1', written)
     store.write(key, later)
     with pytest.raises(FormatError) as caught:
         resolve(store, "tiny", version=1)
-    assert caught.value.message == (
-        f"{store.uri_of(key)} has format 2, this version of shardline reads format 1; use the "
-        "version that wrote it, or a later one."
-    )
+    assert caught.value.message == f"{store.uri_of(key)} {said}"
     assert store.read(key) == later
-
-
-def test_marker_with_a_key_of_a_later_version_is_refused_and_not_replaced(published):
-    store = published(1)
-    key = "models/tiny/1/model.json"
-    later = store.read(key).replace(b'"format": 1', b'"format": 1, "shape": []')
-    store.write(key, later)
-    with pytest.raises(FormatError) as caught:
-        resolve(store, "tiny", version=1)
-    assert caught.value.message == (
-        f"{store.uri_of(key)} says more than this version of shardline knows (shape); use the "
-        "version that wrote it, or a later one."
-    )
