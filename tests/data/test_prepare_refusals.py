@@ -227,9 +227,9 @@ class Dying:
     def __getattr__(self, name):
         return getattr(self._store, name)
 
-    def write(self, key, data):
+    def write(self, key, data, **checks):
         self._spend()
-        self._store.write(key, data)
+        self._store.write(key, data, **checks)
 
     def put_if_absent(self, key, data):
         self._spend()

@@ -36,19 +36,15 @@ def content_hashes(table: pa.Table, *, purpose: bytes) -> UInt64s:
     Returns:
         uint64 [rows].
     """
-    pieces = [
-        _piece_hashes(table.slice(start, PIECE_ROWS), purpose)
-        for start in range(0, table.num_rows, PIECE_ROWS)
-    ]
-    return np.concatenate([np.empty(0, np.uint64), *pieces])
-
-
-def _piece_hashes(table: pa.Table, purpose: bytes) -> UInt64s:
     hashes = np.full(table.num_rows, _seed(purpose), np.uint64)
-    for name in sorted(table.column_names):
-        hashes ^= _seed(name.encode())
-        _absorb(hashes, _words(_one_array(table[name])))
-    return _finished(hashes)
+    columns = [(_seed(name.encode()), table[name]) for name in sorted(table.column_names)]
+    for start in range(0, table.num_rows, PIECE_ROWS):
+        piece = hashes[start : start + PIECE_ROWS]
+        for seed, values in columns:
+            piece ^= seed
+            _absorb(piece, _words(_one_array(values.slice(start, PIECE_ROWS))))
+        _finish(piece)
+    return hashes
 
 
 def _absorb(hashes: UInt64s, words: UInt64s) -> None:
@@ -58,18 +54,18 @@ def _absorb(hashes: UInt64s, words: UInt64s) -> None:
     the next word can cancel the difference: texts of digits did, as did tensors of ones.
     """
     hashes ^= words
-    hashes *= _MULTIPLIER
-    hashes ^= hashes >> _SHIFT
-    hashes *= _FINISHER
-    hashes ^= hashes >> _SHIFT
+    _mix(hashes, _MULTIPLIER)
+    _mix(hashes, _FINISHER)
 
 
-def _finished(hashes: UInt64s) -> UInt64s:
-    hashes *= _FINISHER
+def _finish(hashes: UInt64s) -> None:
+    _mix(hashes, _FINISHER)
+    _mix(hashes, _MULTIPLIER)
+
+
+def _mix(hashes: UInt64s, multiplier: np.uint64) -> None:
+    hashes *= multiplier
     hashes ^= hashes >> _SHIFT
-    hashes *= _MULTIPLIER
-    hashes ^= hashes >> _SHIFT
-    return hashes
 
 
 def _seed(text: bytes) -> np.uint64:
@@ -113,20 +109,30 @@ def _hasher(arrow_type: Any) -> Callable[[pa.Array], UInt64s]:
 def _integer_words(values: pa.Array) -> UInt64s:
     if pa.types.is_boolean(values.type):
         values = values.cast(pa.uint8())
-    filled = pc.fill_null(values, 0).to_numpy(zero_copy_only=False)
+    filled = _without_nulls(values)
     kind = np.uint64 if filled.dtype == np.uint64 else np.int64
-    words: UInt64s = filled.astype(kind).view(np.uint64)
+    words: UInt64s = filled.astype(kind, copy=False).view(np.uint64)
     return words
 
 
 def _float_words(values: pa.Array) -> UInt64s:
-    filled = pc.fill_null(values.cast(pa.float64()), 0).to_numpy(zero_copy_only=False)
-    numbers = filled + 0.0  # -0.0 becomes 0.0
+    wide = values if values.type == pa.float64() else values.cast(pa.float64())
+    numbers = _without_nulls(wide) + 0.0  # -0.0 becomes 0.0
     with np.errstate(invalid="ignore"):
         whole = numbers.astype(np.int64)
-        is_whole = (whole == numbers) & (np.abs(numbers) < 2.0**63)
-    words: UInt64s = np.where(is_whole, whole.view(np.uint64), numbers.view(np.uint64))
-    return words
+    is_whole = whole == numbers
+    words: UInt64s = numbers.view(np.uint64)
+    if not is_whole.any():
+        return words
+    is_whole &= np.abs(numbers) < 2.0**63
+    return np.where(is_whole, whole.view(np.uint64), words)
+
+
+def _without_nulls(values: pa.Array) -> np.ndarray[Any, np.dtype[Any]]:
+    """The values, zeros in place of nulls; a view of them if there are none."""
+    filled = pc.fill_null(values, 0) if values.null_count else values
+    found: np.ndarray[Any, np.dtype[Any]] = filled.to_numpy(zero_copy_only=False)
+    return found
 
 
 def _time_words(values: pa.Array) -> UInt64s:

@@ -13,6 +13,10 @@ import pyarrow as pa
 from shardline.errors import IntegrityError, ShardlineError, StoreUnavailableError
 from shardline.store import NO_SPACE, PARTIAL_PREFIX, Store
 
+# A column of a small batch has a few kilobytes, which Arrow would write by themselves: 1.2 GB of
+# them took 3.5 s of the kernel's time, so gathered 1.9 s.
+WRITE_BYTES = 1 << 20
+
 
 @dataclass(frozen=True)
 class Scratch:
@@ -90,14 +94,15 @@ class Scratch:
             if is_local:  # On S3 that would leave an empty object.
                 filesystem.create_dir(folder, recursive=True)
             try:
-                with filesystem.open_output_stream(f"{folder}/{partial}") as stream:
+                target = f"{folder}/{partial}"
+                with filesystem.open_output_stream(target, buffer_size=WRITE_BYTES) as stream:
                     yield stream
                 if is_local:
-                    filesystem.move(f"{folder}/{partial}", f"{folder}/{last}")
+                    filesystem.move(target, f"{folder}/{last}")
             except BaseException:  # an interruption leaves half a file, too
                 with suppress(OSError, ShardlineError):  # it may never have begun
                     if is_local:
-                        filesystem.delete_file(f"{folder}/{partial}")
+                        filesystem.delete_file(target)
                     else:  # Arrow would leave an empty object in the folder's place.
                         self.store.delete(f"{self.folder}{name}")
                 raise
