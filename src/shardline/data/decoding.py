@@ -13,12 +13,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from math import prod
 from threading import Lock
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from shardline.data.reused_memory import ReusedMemory
 from shardline.data.schema import Column
 
 DECODING = 1
@@ -54,15 +56,22 @@ class DecodedImages:
     """Why there are no samples, by position."""
 
 
-def decoded_images(values: pa.Array, column: Column, *, threads: int = 1) -> DecodedImages:
+def decoded_images(
+    values: pa.Array, column: Column, *, threads: int = 1, memory: ReusedMemory | None = None
+) -> DecodedImages:
     """The samples of a column's images.
 
     Args:
         values: Binary; a null is a fault.
         column: The feature they become, of shape [height, width, channels].
         threads: How many to decode at the same time, off the interpreter's lock.
+        memory: Where they go; left out, memory of their own.
     """
-    samples = np.empty((len(values), *column.shape), np.uint8)
+    shape = (len(values), *column.shape)
+    if memory is None:
+        samples = np.empty(shape, np.uint8)
+    else:
+        samples = memory.take(prod(shape)).reshape(shape)
 
     def keep(row: int, image: Samples) -> None:
         samples[row] = image

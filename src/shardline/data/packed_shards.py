@@ -12,6 +12,7 @@ from shardline.data.packing import Array, Block, Layout, Packed, packed_block
 from shardline.data.page_headers import PageError
 from shardline.data.page_values import read_values
 from shardline.data.reading import ShardImages, shard_table
+from shardline.data.reused_memory import ReusedMemory
 from shardline.store import Store
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class PackedShards:
         self._layout = layout
         self._by_pages = _read_by_pages(layout)
         self._shards = OpenShards(store, manifest)
+        self._memory = ReusedMemory()
 
     def row_group(self, shard: Shard, group: int) -> Packed:
         """The rows of one row group, encoded images decoded.
@@ -56,7 +58,8 @@ class PackedShards:
         if table is not None:
             uri = self._store.uri_of(f"{self._manifest.folder}/{shard.key}")
             # In this thread: row groups are read, and so images decoded, by several.
-            table = ShardImages(self._manifest, uri, shard, [group]).decoded(table, threads=1)
+            images = ShardImages(self._manifest, uri, shard, [group])
+            table = images.decoded(table, threads=1, memory=self._memory)
         return tuple(
             paged[place] if place in paged else packed_block(table, block)
             for place, block in enumerate(self._layout.blocks)

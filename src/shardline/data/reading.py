@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from shardline.data.casting import tensor_array
 from shardline.data.decoding import decoded_images, decoding_threads
 from shardline.data.manifest import DatasetManifest, Shard
+from shardline.data.reused_memory import ReusedMemory
 from shardline.data.schema import Column
 from shardline.errors import DataError, IntegrityError, NotFoundError
 from shardline.spec.data import SplitName
@@ -64,8 +65,15 @@ class ShardImages:
     shard: Shard
     groups: list[int]
 
-    def decoded(self, table: pa.Table, *, threads: int) -> pa.Table:
+    def decoded(
+        self, table: pa.Table, *, threads: int, memory: ReusedMemory | None = None
+    ) -> pa.Table:
         """The table with samples in place of image files.
+
+        Args:
+            table: All rows of the row groups.
+            threads: How many images to decode at the same time.
+            memory: Where samples go; left out, memory of their own.
 
         Raises:
             IntegrityError: An image does not decode.
@@ -74,7 +82,8 @@ class ShardImages:
             place = table.schema.get_field_index(column.name)
             if not column.encoded or place < 0:
                 continue
-            found = decoded_images(_one_array(table.column(place)), column, threads=threads)
+            values = _one_array(table.column(place))
+            found = decoded_images(values, column, threads=threads, memory=memory)
             if found.faults:
                 raise self._broken(column, *min(found.faults.items()))
             samples = tensor_array(pa.array(found.samples.ravel()), column)
