@@ -25,7 +25,7 @@ from typing import IO, Any, cast
 import numpy as np
 from feeding import KINDS, Case, Pinned, first_epoch, later_epoch, write_dataset
 from peers import peer_environment, peer_python
-from rig import HERE, interleaved, show, show_ratio
+from rig import HERE, interleaved, show, show_ratio, touch_memory
 
 CORES = 2
 PEERS = {
@@ -128,7 +128,7 @@ def measure(case: Case, peers: list[PeerFeed], rounds: int) -> None:
     }
     for run in [*cases.values(), *of_peers.values()]:
         run()  # warms up, fills what is kept
-    found = interleaved(rounds, cases | of_peers)
+    found = interleaved(rounds, cases | of_peers, before=touch_memory)
     ours.close()
     print(f"{case.kind}, {case.cores} cores")
     for name, values in found.items():

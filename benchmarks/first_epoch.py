@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from feeding import KINDS, Case, Pinned, bare_decode, first_epoch, write_dataset
-from rig import interleaved, show, show_ratio
+from rig import interleaved, show, show_ratio, touch_memory
 
 
 def main() -> None:
@@ -45,6 +45,7 @@ def measure(case: Case, rounds: int) -> None:
             "numpy": lambda: ours.run(first_epoch, case, "numpy"),
             "limit": lambda: bare.run(bare_decode, case),
         },
+        before=touch_memory,
     )
     ours.close()
     bare.close()
