@@ -10,6 +10,7 @@ from tests.data.cached_rows import assert_fed, dataset_in, fed, feed_of, train_s
 from tests.fault_proxy import Fault, FaultProxy
 
 from shardline.data.feed import reading_threads
+from shardline.data.streaming import window_capacity
 from shardline.data.window_buffer import WindowBuffer
 from shardline.errors import IntegrityError, SpecError
 
@@ -30,6 +31,16 @@ def datasets(tmp_path_factory):
 @pytest.mark.parametrize("form", ["auto", "window", "full"])
 def test_feed_is_what_the_order_says(dataset, tmp_path, form):
     assert_fed(feed_of(dataset, train_spec(tmp_path, order=form)))
+
+
+@pytest.mark.parametrize("ordered_rows", [1, 50, 10_000])
+def test_feed_does_not_depend_on_how_much_is_ordered_at_once(
+    dataset, tmp_path, monkeypatch, ordered_rows
+):
+    monkeypatch.setattr("shardline.data.gathering.ORDERED_ROWS", ordered_rows)
+    monkeypatch.setattr("shardline.data.worker_lanes.MAX_STEPS_AT_ONCE", 3)
+    for step in (0, 2):
+        assert_fed(feed_of(dataset, train_spec(tmp_path, order="full")), step=step)
 
 
 def test_feed_of_a_split_beyond_the_bound_streams_every_epoch_and_keeps_nothing(dataset, tmp_path):
@@ -70,7 +81,7 @@ def test_feed_of_the_window_form_needs_memory_for_lanes_times_windows(dataset, t
     form = feed.order.window
     assert form.rows == 16  # two row groups
     at_once = feed.steps_at_once * feed.order.rows_per_lane_step
-    assert feed.capacity(form) == 2 * (form.rows + at_once) + 8
+    assert window_capacity(feed, form) == 2 * (form.rows + at_once) + 8
     for num_lanes in (2, 4):
         tracemalloc.start()
         buffer = WindowBuffer(feed.groups.layout, num_lanes=num_lanes, capacity=1000)
@@ -98,7 +109,7 @@ def test_feed_reads_a_bounded_number_of_row_groups_ahead(dataset, tmp_path, monk
     next(rows)
     rows.close()
     # Four lanes' rings, each of whole row groups and the parts at its ends.
-    assert 0 < len(read) <= 4 * (feed.capacity(feed.order.window) // 8 + 2)
+    assert 0 < len(read) <= 4 * (window_capacity(feed, feed.order.window) // 8 + 2)
 
 
 @pytest.mark.parametrize(

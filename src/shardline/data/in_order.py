@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from shardline.data.feed import MAX_BYTES_AT_ONCE, reading_ahead
+from shardline.data.feed import reading_ahead
 from shardline.data.packing import Packed, gathered
 from shardline.data.reused_memory import ReusedMemory
 from shardline.data.row_groups import RowGroups
+from shardline.data.worker_lanes import MAX_BYTES_AT_ONCE
 
 
 @dataclass(frozen=True)
