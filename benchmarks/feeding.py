@@ -37,9 +37,11 @@ from shardline.training.memory import keep_freed_memory
 
 LABEL = Label(name="label", dtype="int64")
 IMAGES = (Column(name="image", dtype="uint8", shape=(28, 28, 1)),)
+VECTORS = (Column(name="x", dtype="float32", shape=(50,)),)
 NUMBERS = tuple(Column(name=f"x{number}", dtype="float32") for number in range(50))
 KINDS: dict[str, tuple[tuple[Column, ...], int]] = {
     "images": (IMAGES, 256),
+    "vectors": (VECTORS, 1024),
     "columns": (NUMBERS, 1024),
 }
 """Features and global batch."""
@@ -109,7 +111,8 @@ def random_column(random: np.random.Generator, column: Column, rows: int) -> pa.
         return pa.FixedShapeTensorArray.from_numpy_ndarray(values)
     if column.dtype == "int64":
         return pa.array(random.integers(0, 10, rows))
-    return pa.array(random.normal(size=rows).astype(column.dtype))
+    values = random.normal(size=(rows, *column.shape)).astype(column.dtype)
+    return pa.FixedShapeTensorArray.from_numpy_ndarray(values) if column.shape else pa.array(values)
 
 
 def bare_decode(case: Case) -> float:

@@ -23,11 +23,9 @@ def open_feed(raw: RawRows) -> Epochs:
     """Epochs from Parquet, and from Arrow in random order, by a buffer, and into tensors."""
     disable_progress_bars()
     features, labels = raw.arrays()
-    width = features.shape[1]
     parquet, arrow = raw.own_folder / "huggingface", raw.own_folder / "huggingface.arrow"
     if not arrow.exists():
-        values = pa.FixedSizeListArray.from_arrays(pa.array(features.ravel()), width)
-        table = pa.table({"x": values, "label": np.array(labels)})
+        table = as_table(features, labels, has_columns=raw.kind == "columns")
         parquet.mkdir()
         for number, part in enumerate(np.array_split(np.arange(len(labels)), FILES)):
             name = parquet / f"{number:02d}.parquet"
@@ -51,7 +49,11 @@ def open_feed(raw: RawRows) -> Epochs:
     def tensors(_: int) -> Iterator[int]:
         few = kept.select(range(min(FEW_ROWS, len(kept)))).with_format("numpy")
         stream = few.to_tf_dataset(
-            batch_size=raw.batch, shuffle=True, drop_remainder=True, columns="x", label_cols="label"
+            batch_size=raw.batch,
+            shuffle=True,
+            drop_remainder=True,
+            columns=[name for name in few.column_names if name != "label"],
+            label_cols="label",
         )
         for _, label in stream:
             yield len(label)
@@ -68,7 +70,22 @@ def open_feed(raw: RawRows) -> Epochs:
     }
 
 
+def as_table(features: Any, labels: Any, *, has_columns: bool) -> pa.Table:
+    """The rows, their features as a column each or as a list in one."""
+    if has_columns:
+        named = {f"x{number}": column for number, column in enumerate(np.transpose(features))}
+    else:
+        values = pa.array(features.ravel())
+        named = {"x": pa.FixedSizeListArray.from_arrays(values, features.shape[1])}
+    return pa.table(named | {"label": np.array(labels)})
+
+
 def taken(table: Any) -> Any:
-    """The columns as numpy arrays, which is what a consumer needs; the features."""
-    table["label"].to_numpy()
-    return table["x"].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
+    """The columns as numpy arrays, which is what a consumer needs; the labels."""
+    for name in table.column_names:
+        values = table[name].combine_chunks()
+        if pa.types.is_fixed_size_list(values.type):
+            values.flatten().to_numpy().reshape(table.num_rows, -1)
+        else:
+            values.to_numpy(zero_copy_only=False)
+    return table["label"]
