@@ -1,12 +1,13 @@
 """First epoch of encoded images into tensors, against bare decoding of the same bytes.
 
-    python benchmarks/encoded_images.py [--images 20000] [--rounds 5] [--cores 1 2]
+    python benchmarks/encoded_images.py [--images 20000] [--rounds 5] [--cores 1 2] [--fill-memory]
 
 JPEGs of 500 x 375 pixels and about 64 KB, kept as files in shards as `prepare` writes them, become
 uint8 of 224 x 224 x 3. Ours reads Parquet in window form into `tf.data` and fills the machine's
 cache of decoded rows on the way, from empty. The limit decodes and resizes the same bytes, which
 are in memory, by the same function on as many threads as there are cores, and drops the samples.
 Each side has a process pinned to the same cores, rounds alternate, files are in the page cache.
+With `--fill-memory` so is a file as large as what else is free.
 """
 
 import argparse
@@ -14,8 +15,9 @@ import io
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from feeding import LABEL, MEASURES, Case, Pinned, commit_dataset, fresh_cache
 from PIL import Image, ImageDraw
-from rig import interleaved, show, show_ratio
+from rig import fill_page_cache, interleaved, show, show_ratio, touch_memory
 
 from shardline.data.batches import open_feed
 from shardline.data.decoding import decoded_image
@@ -46,17 +48,21 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cores", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--fill-memory", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         random = np.random.default_rng(0)
         files = [jpeg(random) for _ in range(min(DIFFERENT_IMAGES, options.images))]
         print(f"{options.images} images of {np.mean([len(f) for f in files]) / 1000:.1f} kB")
         write_images(Path(folder), files, options.images)
+        filler = partial(fill_page_cache, Path(folder) / "filler")
+        before = filler if options.fill_memory else touch_memory
         for cores in options.cores:
-            measure(Case(folder, "encoded", cores), options.images, options.rounds)
+            case = Case(folder, "encoded", cores)
+            measure(case, options.images, options.rounds, before=before)
 
 
-def measure(case: Case, num_images: int, rounds: int) -> None:
+def measure(case: Case, num_images: int, rounds: int, *, before: Callable[[], None]) -> None:
     """One table."""
     ours, bare = Pinned(case.cores), Pinned(case.cores)
     ours.run(first_epoch, case, "tensors", True)  # warms up
@@ -68,6 +74,7 @@ def measure(case: Case, num_images: int, rounds: int) -> None:
             "uncached": lambda: ours.run(first_epoch, case, "tensors", False),
             "limit": lambda: bare.run(bare_decode, case, num_images),
         },
+        before=before,
     )
     ours.close()
     bare.close()

@@ -88,11 +88,11 @@ def main() -> None:
             options.rounds,
             {
                 "basic": lambda: measured("basic", OURS, whole, "basic"),
-                "pyarrow": lambda: measured("pyarrow", PEER, whole),
-                "full": lambda: measured("full", OURS, whole, "full"),
                 "basic, half the rows": lambda: measured(
                     "basic, half the rows", OURS, half, "basic"
                 ),
+                "pyarrow": lambda: measured("pyarrow", PEER, whole),
+                "full": lambda: measured("full", OURS, whole, "full"),
                 "full, half the rows": lambda: measured("full, half the rows", OURS, half, "full"),
                 "only parsed": lambda: measured("only parsed", LIMIT, whole),
             },
@@ -104,7 +104,8 @@ def main() -> None:
         half_name = f"{name}, half the rows"
         show_ratio(f"{name}: as fast per core as pyarrow", figures["pyarrow"], figures[name])
         show_ratio(f"{name}: as fast as pyarrow", walls["pyarrow"], walls[name])
-        show_ratio(f"{name}: time for twice the rows", figures[name], figures[half_name])
+        show_ratio(f"{name}: processor time for twice the rows", figures[name], figures[half_name])
+        show_ratio(f"{name}: wall time for twice the rows", walls[name], walls[half_name])
         grown = memory[name] / memory[half_name]
         print(f"{name}: {memory[name]:.0f} MB, for twice the rows {grown:.2f} x")
 
