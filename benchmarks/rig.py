@@ -23,7 +23,7 @@ from shardline.store import open_store
 
 HERE = Path(__file__).resolve().parent
 WARM_BYTES = 512 << 20
-FREE_BYTES = 1 << 30
+FREE_BYTES = 1 << 28
 
 
 def image_line(folder: Path, *, rows: int = 4096, store: str | None = None) -> dict[str, Any]:
@@ -169,14 +169,15 @@ def fill_page_cache(file: Path) -> None:
     """Leave little memory free, as on a machine that has run for a while.
 
     New pages are then taken from the ones that nobody has read for longest, which a virtual machine
-    need not ask its host for. The file has no blocks on disk.
+    need not ask its host for. The file has no blocks on disk, and grows by what is free.
     """
-    if not file.exists():
-        free_kb = Path("/proc/meminfo").read_text().split("MemFree:")[1].split()[0]
-        with file.open("wb") as sparse:
-            sparse.truncate(max(0, int(free_kb) * 1024 - FREE_BYTES))
+    file.touch()
+    begin = file.stat().st_size
+    free_kb = int(Path("/proc/meminfo").read_text().split("MemFree:")[1].split()[0])
+    os.truncate(file, begin + max(0, free_kb * 1024 - FREE_BYTES))
     piece = bytearray(1 << 20)
     with file.open("rb", buffering=0) as sparse:
+        sparse.seek(begin)
         while sparse.readinto(piece):
             pass
 

@@ -9,11 +9,15 @@ from tests.image_files import bomb, encoded, samples
 from tests.raw_sources import spec_for, write_csv, write_parquet
 
 import shardline
+from shardline.data import decoding
 from shardline.data.batches import epoch_batches, open_feed, read_block
 from shardline.data.decoding import decoded_image
 from shardline.data.feed import reading_threads
 from shardline.data.forms import decoded_bytes
 from shardline.data.manifest import make_current
+from shardline.data.open_shards import OpenShard
+from shardline.data.packed_shards import PackedShards
+from shardline.data.packing import Layout
 from shardline.data.page.page import dataset_page
 from shardline.data.pinned import pinned_columns
 from shardline.data.readers import read_rows
@@ -245,7 +249,70 @@ def test_notebook_batches_are_decoded(table, tmp_path, form):
         np.testing.assert_array_equal(image, pixels(int(number)))
 
 
-def test_an_image_that_no_longer_decodes_is_named_with_shard_and_row(table, tmp_path):
+def kept_images(table):
+    """A reader of a dataset's shards, what it makes of their rows, and the shards."""
+    store, manifest = table
+    layout = Layout((*manifest.columns.features, manifest.columns.label))
+    return PackedShards(store, manifest, layout), layout, manifest.split("train").shards
+
+
+def check_part(found, layout, table, part):
+    """The rows of the second shard's first row group."""
+    rows = layout.unpack(found)
+    expected = stored(table)[1].read_row_group(0)["y"].to_pylist()
+    assert len(expected) == 4
+    assert rows["y"].ravel().tolist() == expected[part]
+    for image, number in zip(rows["image"], rows["y"].ravel(), strict=True):
+        np.testing.assert_array_equal(image, pixels(int(number)))
+
+
+@pytest.mark.parametrize("part", [slice(0, None), slice(1, 3), slice(0, 1), slice(3, 4)])
+def test_images_come_from_pages_alone_and_only_those_asked_for_are_decoded(
+    table, monkeypatch, part
+):
+    decoded = []
+    original = decoding.decoded_image
+    monkeypatch.setattr(decoding, "decoded_image", lambda *at: decoded.append(at) or original(*at))
+    monkeypatch.setattr(OpenShard, "read", None)
+    packed, layout, shards = kept_images(table)
+    check_part(packed.row_group(shards[1], 0, part), layout, table, part)
+    assert len(decoded) == len(range(4)[part])
+
+
+@pytest.mark.parametrize("part", [slice(0, None), slice(1, 3)])
+def test_images_that_another_writer_stored_are_read_by_arrow(table, part):
+    store, manifest = table
+    shard = manifest.split("train").shards[1]
+    path = f"{store.filesystem()[1]}/{manifest.folder}/{shard.key}"
+    pq.write_table(pq.read_table(path), path, row_group_size=4, write_page_checksum=True)
+    size = store.filesystem()[0].get_file_info(path).size
+    packed, layout, _ = kept_images(table)
+    rewritten = shard.model_copy(update={"size_bytes": size})
+    check_part(packed.row_group(rewritten, 0, part), layout, table, part)
+
+
+def test_a_feed_without_a_cache_decodes_no_row_twice(table, tmp_path, monkeypatch):
+    store, manifest = table
+    decoded = []
+    original = decoding.decoded_image
+    monkeypatch.setattr(decoding, "decoded_image", lambda *at: decoded.append(at) or original(*at))
+    train = TrainSpec(global_batch=12, lanes=6, order="window", epochs=1)
+    columns = (*manifest.columns.features, manifest.columns.label)
+    feed = open_feed(store, manifest, "train", columns=columns, train=train)
+    bounds = {feed.order.lane_range(lane)[0] for lane in range(1, 6)}
+    assert bounds - set(feed.groups.bounds.tolist())  # lanes share row groups
+    assert sum(len(batch["y"]) for batch in epoch_batches(feed, 0)) == NUM_IMAGES
+    assert len(decoded) == NUM_IMAGES
+
+
+VERSION_2 = {"data_page_version": "2.0", "use_dictionary": False}
+
+
+@pytest.mark.parametrize("options", [{}, VERSION_2], ids=["by Arrow", "from pages"])
+@pytest.mark.parametrize("order", ["full", "window"])
+def test_an_image_that_no_longer_decodes_is_named_with_shard_and_row(
+    table, tmp_path, options, order
+):
     """A shard that matches its marker, of images that this machine's Pillow cannot read."""
     store, manifest = table
     split = manifest.split("train")
@@ -256,7 +323,8 @@ def test_an_image_that_no_longer_decodes_is_named_with_shard_and_row(table, tmp_
     images = rows["image"].to_pylist()
     images[6] = images[6][:40]
     rows = rows.set_column(0, rows.schema.field(0), pa.array(images, pa.large_binary()))
-    pq.write_table(rows, path, row_group_size=shard.row_groups[0], write_page_checksum=True)
+    options = {"row_group_size": shard.row_groups[0], "write_page_checksum": True} | options
+    pq.write_table(rows, path, **options)
     size = store.filesystem()[0].get_file_info(path).size
     broken = shard.model_copy(update={"size_bytes": size})
     shards = (split.shards[0], broken, *split.shards[2:])
@@ -269,7 +337,8 @@ def test_an_image_that_no_longer_decodes_is_named_with_shard_and_row(table, tmp_
     )
     with pytest.raises(IntegrityError, match=sentence):
         read_block(store, manifest, "train", rows=(0, NUM_IMAGES), columns=columns)
-    train = TrainSpec(global_batch=4, cache=CacheSpec(dir=f"file://{tmp_path}/cache"), lanes=4)
+    cache = CacheSpec(dir=f"file://{tmp_path}/cache")
+    train = TrainSpec(global_batch=4, cache=cache, lanes=4, order=order)
     with pytest.raises(IntegrityError, match=sentence):
         list(epoch_batches(open_feed(store, manifest, "train", columns=columns, train=train), 0))
 

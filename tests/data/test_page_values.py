@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardline.data.page_headers import PageError, read_page_header
-from shardline.data.page_values import read_values
+from shardline.data.page_values import read_files, read_values
 
 SHARD = {
     "data_page_version": "2.0",
@@ -20,10 +20,11 @@ SHARD = {
 }
 
 
-def chunk_of(values, **options):
+def chunk_of(values, field=None, **options):
     """The bytes of a column chunk, and what it is compressed by."""
     sink = io.BytesIO()
-    pq.write_table(pa.table({"x": values}), sink, **{**SHARD, "compression": "zstd"} | options)
+    table = pa.table([values], schema=pa.schema([field or pa.field("x", values.type)]))
+    pq.write_table(table, sink, **{**SHARD, "compression": "zstd"} | options)
     found = pq.read_metadata(sink).row_group(0).column(0)
     start = found.data_page_offset
     codec = None if found.compression == "UNCOMPRESSED" else pa.Codec(found.compression.lower())
@@ -106,6 +107,50 @@ def test_every_changed_byte_of_a_chunk_is_refused_or_changes_no_value():
                 refused += 1
             else:
                 np.testing.assert_array_equal(found, values)
+    assert refused > 0.9 * 8 * len(chunk)
+
+
+def read_bytes(chunk, codec, num_values):
+    return [bytes(file) for file in read_files(memoryview(chunk), codec, num_values)]
+
+
+@pytest.mark.parametrize("compression", ["zstd", "none"])
+@pytest.mark.parametrize("nullable", [False, True])
+def test_files_of_many_pages_are_those_that_were_written(compression, nullable):
+    random = np.random.default_rng(0)
+    files = [random.bytes(int(size)) for size in random.integers(0, 3000, 200)] + [b""]
+    options = {"compression": compression, "data_page_size": 4096, "write_batch_size": 8}
+    field = pa.field("x", pa.large_binary(), nullable=nullable)
+    chunk, codec = chunk_of(pa.array(files, pa.large_binary()), field=field, **options)
+    assert read_bytes(chunk, codec, len(files)) == files
+
+
+def test_files_of_other_kinds_of_pages_are_refused():
+    files = pa.array([b"abcd", b"ef"], pa.large_binary())
+    for said, values, options in (
+        ("1 of them null", pa.array([b"abcd", None], pa.large_binary()), {}),
+        ("encoding 6", files, {"column_encoding": "DELTA_LENGTH_BYTE_ARRAY"}),
+        ("version 2", files, {"data_page_version": "1.0"}),
+        ("files that end at byte 14 of 8", pa.array([6, 0], pa.int32()), {}),
+        ("files that end at byte 8 of 16", pa.array([0, 0], pa.int64()), {}),
+    ):
+        chunk, codec = chunk_of(values, **options)
+        with pytest.raises(PageError, match=said):
+            read_bytes(chunk, codec, len(values))
+
+
+def test_every_changed_byte_of_files_is_refused_or_changes_nothing():
+    files = [b"some", b"", b"bytes of a file"]
+    chunk, codec = chunk_of(pa.array(files, pa.large_binary()), compression="none")
+    refused = 0
+    for place in range(len(chunk)):
+        for bit in range(8):
+            changed = bytearray(chunk)
+            changed[place] ^= 1 << bit
+            try:
+                assert read_bytes(changed, codec, len(files)) == files
+            except PageError:
+                refused += 1
     assert refused > 0.9 * 8 * len(chunk)
 
 

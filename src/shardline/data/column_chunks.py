@@ -42,11 +42,11 @@ class ColumnChunks:
             # Every type of a shard is one column of Parquet.
             if place < 0 or found.num_columns != len(opened.schema):
                 raise PageError(f"no column {column.name!r}")
-            if opened.schema.field(place).type != column.arrow_type:
+            if opened.schema.field(place).type != column.stored_type:
                 raise PageError(f"{column.name!r} is {opened.schema.field(place).type}")
             chunks[column.name] = _place_and_codec(found.column(place))
         spans = joined(sorted(span for span, _ in chunks.values()), gap=MAX_GAP_BYTES)
-        runs = [memoryview(opened.file.read_at(stop - start, start)) for start, stop in spans]
+        runs = [_bytes_of(opened.file, span) for span in spans]
         return cls(chunks, [start for start, _ in spans], runs)
 
     def of_column(self, name: str) -> "tuple[memoryview, pa.Codec | None]":
@@ -55,6 +55,12 @@ class ColumnChunks:
         run = bisect_right(self._starts, start) - 1
         first = self._starts[run]
         return self._runs[run][start - first : stop - first], codec
+
+
+def _bytes_of(file: Any, span: Span) -> memoryview:
+    start, stop = span
+    data = file.get_stream(start, stop - start).read_buffer(stop - start)
+    return memoryview(data).cast("B")  # Arrow says that bytes are signed
 
 
 def joined(spans: Sequence[Span], *, gap: int) -> list[Span]:

@@ -9,7 +9,7 @@ Pillow make the same bytes.
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -57,17 +57,17 @@ class DecodedImages:
 
 
 def decoded_images(
-    values: pa.Array, column: Column, *, threads: int = 1, memory: ReusedMemory | None = None
+    files: Sequence[Any], column: Column, *, threads: int = 1, memory: ReusedMemory | None = None
 ) -> DecodedImages:
     """The samples of a column's images.
 
     Args:
-        values: Binary; a null is a fault.
+        files: The bytes of each; None is a fault.
         column: The feature they become, of shape [height, width, channels].
         threads: How many to decode at the same time, off the interpreter's lock.
         memory: Where they go; left out, memory of their own.
     """
-    shape = (len(values), *column.shape)
+    shape = (len(files), *column.shape)
     if memory is None:
         samples = np.empty(shape, np.uint8)
     else:
@@ -76,14 +76,19 @@ def decoded_images(
     def keep(row: int, image: Samples) -> None:
         samples[row] = image
 
-    faults = _faults(values, column, keep, threads)
+    faults = _faults(files, column, keep, threads)
     samples[list(faults)] = 0
     return DecodedImages(samples, faults)
 
 
-def undecodable_images(values: pa.Array, column: Column, *, threads: int = 1) -> dict[int, str]:
+def undecodable_images(files: Sequence[Any], column: Column, *, threads: int = 1) -> dict[int, str]:
     """What `decoded_images` would find wrong, by position; samples are not kept."""
-    return _faults(values, column, lambda *_: None, threads)
+    return _faults(files, column, lambda *_: None, threads)
+
+
+def files_of(values: pa.Array) -> list[Any]:
+    """The bytes of each of an Arrow array's values, None for a null; nothing is copied."""
+    return [value.as_buffer() if value.is_valid else None for value in values]
 
 
 def decoded_image(data: Any, column: Column) -> Samples:
@@ -148,23 +153,22 @@ def decoding_threads() -> int:
 
 
 def _faults(
-    values: pa.Array, column: Column, keep: Callable[[int, Samples], None], threads: int
+    files: Sequence[Any], column: Column, keep: Callable[[int, Samples], None], threads: int
 ) -> dict[int, str]:
     def decode(row: int) -> str | None:
-        value = values[row]
         try:
-            if not value.is_valid:
+            if files[row] is None:
                 raise UndecodableError("is null")
-            keep(row, decoded_image(value.as_buffer(), column))
+            keep(row, decoded_image(files[row], column))
         except UndecodableError as error:
             return str(error)
         return None
 
-    if threads == 1 or len(values) < 2:
-        found = [decode(row) for row in range(len(values))]
+    if threads == 1 or len(files) < 2:
+        found = [decode(row) for row in range(len(files))]
     else:
-        with ThreadPoolExecutor(min(threads, len(values))) as pool:
-            found = list(pool.map(decode, range(len(values))))
+        with ThreadPoolExecutor(min(threads, len(files))) as pool:
+            found = list(pool.map(decode, range(len(files))))
     return {row: fault for row, fault in enumerate(found) if fault is not None}
 
 

@@ -6,7 +6,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardline.data.casting import CastColumn, cast_column, tensor_array
-from shardline.data.decoding import decoded_images, decoding_threads, undecodable_images
+from shardline.data.decoding import (
+    decoded_images,
+    decoding_threads,
+    files_of,
+    undecodable_images,
+)
 from shardline.data.schema import Column
 from shardline.errors import DataError
 
@@ -47,9 +52,9 @@ def cast_images(
             "of image files as binary, or leave encoded out."
         )
     if not decodes:
-        faults = undecodable_images(values, column, threads=decoding_threads())
+        faults = undecodable_images(files_of(values), column, threads=decoding_threads())
         return CastColumn(_without(values, faults, column), _titled(faults, title))
-    found = decoded_images(values, column, threads=decoding_threads())
+    found = decoded_images(files_of(values), column, threads=decoding_threads())
     tensors = tensor_array(pa.array(found.samples.ravel()), column)
     return CastColumn(tensors, _titled(found.faults, title))
 

@@ -1,4 +1,4 @@
-"""Row groups of shards as packed rows: tensors straight from the pages, all else by Arrow."""
+"""Row groups of shards as packed rows: tensors and images from the pages, all else by Arrow."""
 
 import logging
 
@@ -10,10 +10,13 @@ from shardline.data.manifest import DatasetManifest, Shard
 from shardline.data.open_shards import OpenShard, OpenShards
 from shardline.data.packing import Array, Block, Layout, Packed, packed_block
 from shardline.data.page_headers import PageError
-from shardline.data.page_values import read_values
+from shardline.data.page_values import read_files, read_values
 from shardline.data.reading import ShardImages, shard_table
 from shardline.data.reused_memory import ReusedMemory
+from shardline.data.schema import Column
 from shardline.store import Store
+
+WHOLE = slice(0, None)
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +38,13 @@ class PackedShards:
         self._shards = OpenShards(store, manifest)
         self._memory = ReusedMemory()
 
-    def row_group(self, shard: Shard, group: int) -> Packed:
-        """The rows of one row group, encoded images decoded.
+    def row_group(self, shard: Shard, group: int, part: slice = WHOLE) -> Packed:
+        """Rows of one row group, encoded images decoded.
+
+        Args:
+            shard: Which file.
+            group: Its number there.
+            part: Which of its rows; images of others are not decoded.
 
         Raises:
             IntegrityError: The shard is missing, truncated or otherwise not what was committed, or
@@ -45,55 +53,81 @@ class PackedShards:
         """
         try:
             opened = self._shards.open(shard)
-            paged = self._from_pages(opened, group)
+            paged = self._from_pages(opened, shard, group, part)
             rest = [b for place, b in enumerate(self._layout.blocks) if place not in paged]
             names = [column.name for block in rest for column in block.columns]
             table = opened.read(group, names) if rest else None
         except (pa.ArrowException, OSError):
             self._shards.forget(shard)
             columns = [column.name for column in self._layout.columns]
-            return self._layout.pack(
+            rows = self._layout.pack(
                 shard_table(self._store, self._manifest, shard, columns=columns, row_groups=[group])
             )
+            return tuple(array[part] for array in rows)
         if table is not None:
-            uri = self._store.uri_of(f"{self._manifest.folder}/{shard.key}")
-            # In this thread: row groups are read, and so images decoded, by several.
-            images = ShardImages(self._manifest, uri, shard, [group])
-            table = images.decoded(table, threads=1, memory=self._memory)
+            # In this thread, as below: row groups are read, and so images decoded, by several.
+            table = self._images(shard, group).decoded(
+                table[part], threads=1, memory=self._memory, first=part.start
+            )
         return tuple(
             paged[place] if place in paged else packed_block(table, block)
             for place, block in enumerate(self._layout.blocks)
         )
 
-    def _from_pages(self, opened: OpenShard, group: int) -> dict[int, Array]:
+    def _images(self, shard: Shard, group: int) -> ShardImages:
+        uri = self._store.uri_of(f"{self._manifest.folder}/{shard.key}")
+        return ShardImages(self._manifest, uri, shard, [group])
+
+    def _from_pages(
+        self, opened: OpenShard, shard: Shard, group: int, part: slice
+    ) -> dict[int, Array]:
         """Blocks that lie in pages as in memory, by their place; none if Arrow has to read all."""
         if not self._by_pages or not opened.reads_pages:
             return {}
         columns = [column for block in self._by_pages.values() for column in block.columns]
+        rows = shard.row_groups[group]
         try:
             chunks = ColumnChunks.read(opened, group, columns)
-            rows = opened.metadata.row_group(group).num_rows
-            return {at: _packed(chunks, block, rows) for at, block in self._by_pages.items()}
+            found = {}
+            for place, block in self._by_pages.items():
+                if _is_images(block):
+                    files = read_files(*chunks.of_column(block.columns[0].name), rows)[part]
+                    found[place] = self._samples(files, block.columns[0], shard, group, part)
+                else:
+                    found[place] = _packed(chunks, block, rows)[part]
         except PageError as error:  # if it is damage, Arrow will find it
             logger.debug("read by Arrow: %s", error)
             opened.reads_pages = False
             return {}
+        return found
+
+    def _samples(
+        self, files: list[memoryview], column: Column, shard: Shard, group: int, part: slice
+    ) -> Array:
+        images = self._images(shard, group)
+        samples = images.samples(files, column, threads=1, memory=self._memory, first=part.start)
+        return samples.reshape(len(files), -1)
 
 
 def _read_by_pages(layout: Layout) -> dict[int, Block]:
-    """Blocks of numbers, by their place, if there are tensors among them.
+    """Blocks of numbers and of images, by their place, if there are tensors among them.
 
     Scalar columns come with them, mostly a label, so that all is one request. Alone they are
     Arrow's: it needs no levels for them, and 50 of them take Python twice as long. Texts, bits and
-    image files do not lie in pages as in memory.
+    images beside other tensors of bytes do not lie in pages as in memory.
     """
-    numbers = {
+    found = {
         place: block
         for place, block in enumerate(layout.blocks)
-        if not (block.is_text or block.dtype == np.bool_ or any(c.encoded for c in block.columns))
+        if not (block.is_text or block.dtype == np.bool_)
+        and (_is_images(block) or not any(column.encoded for column in block.columns))
     }
-    has_tensors = any(column.shape for block in numbers.values() for column in block.columns)
-    return numbers if has_tensors else {}
+    has_tensors = any(column.shape for block in found.values() for column in block.columns)
+    return found if has_tensors else {}
+
+
+def _is_images(block: Block) -> bool:
+    return len(block.columns) == 1 and block.columns[0].encoded
 
 
 def _packed(chunks: ColumnChunks, block: Block, rows: int) -> Array:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shardline.data.casting import tensor_array
-from shardline.data.decoding import decoded_images, decoding_threads
+from shardline.data.decoding import Samples, decoded_images, decoding_threads, files_of
 from shardline.data.manifest import DatasetManifest, Shard
 from shardline.data.reused_memory import ReusedMemory
 from shardline.data.schema import Column
@@ -66,14 +66,20 @@ class ShardImages:
     groups: list[int]
 
     def decoded(
-        self, table: pa.Table, *, threads: int, memory: ReusedMemory | None = None
+        self,
+        table: pa.Table,
+        *,
+        threads: int,
+        memory: ReusedMemory | None = None,
+        first: int = 0,
     ) -> pa.Table:
         """The table with samples in place of image files.
 
         Args:
-            table: All rows of the row groups.
+            table: Consecutive rows of the row groups.
             threads: How many images to decode at the same time.
             memory: Where samples go; left out, memory of their own.
+            first: Which row of the row groups the table begins with.
 
         Raises:
             IntegrityError: An image does not decode.
@@ -82,14 +88,39 @@ class ShardImages:
             place = table.schema.get_field_index(column.name)
             if not column.encoded or place < 0:
                 continue
-            values = _one_array(table.column(place))
-            found = decoded_images(values, column, threads=threads, memory=memory)
-            if found.faults:
-                raise self._broken(column, *min(found.faults.items()))
-            samples = tensor_array(pa.array(found.samples.ravel()), column)
+            files = files_of(_one_array(table.column(place)))
+            samples = self.samples(files, column, threads=threads, memory=memory, first=first)
             field = pa.field(column.name, column.arrow_type, nullable=False)
-            table = table.set_column(place, field, samples)
+            tensors = tensor_array(pa.array(samples.ravel()), column)
+            table = table.set_column(place, field, tensors)
         return table
+
+    def samples(
+        self,
+        files: Sequence[Any],
+        column: Column,
+        *,
+        threads: int,
+        memory: ReusedMemory | None,
+        first: int,
+    ) -> Samples:
+        """A column's images as uint8 [rows, height, width, channels].
+
+        Args:
+            files: Their bytes.
+            column: What they become.
+            threads: As in `decoded`.
+            memory: As in `decoded`.
+            first: As in `decoded`.
+
+        Raises:
+            IntegrityError: An image does not decode.
+        """
+        found = decoded_images(files, column, threads=threads, memory=memory)
+        if found.faults:
+            position, fault = min(found.faults.items())
+            raise self._broken(column, first + position, fault)
+        return found.samples
 
     def _broken(self, column: Column, position: int, fault: str) -> IntegrityError:
         for group in self.groups:

@@ -9,7 +9,7 @@ import numpy as np
 from shardline.data.cache import RowCache, open_cache, row_bounds
 from shardline.data.manifest import DatasetManifest
 from shardline.data.order import Rows
-from shardline.data.packed_shards import PackedShards
+from shardline.data.packed_shards import WHOLE, PackedShards
 from shardline.data.packing import Layout, Packed
 from shardline.data.schema import Column
 from shardline.errors import ResourceError
@@ -74,8 +74,12 @@ class RowGroups:
         first, last = self.of_rows(np.array([start, max(start, stop - 1)]))
         return range(int(first), int(last) + 1)
 
-    def read(self, group: int) -> Packed:
-        """The rows of a row group.
+    def read(self, group: int, part: slice = WHOLE) -> Packed:
+        """Rows of a row group.
+
+        Args:
+            group: Which one.
+            part: Which of its rows; the cache gets all of them.
 
         Raises:
             IntegrityError: Its shard is missing, truncated or otherwise not what was committed.
@@ -84,17 +88,17 @@ class RowGroups:
         """
         cache = self.cache  # another thread may find it full
         if cache is None:
-            return self._decoded(group)
+            return self._decoded(group, part)
         # Lanes that share a row group ask for it at about the same time; one of them decodes it.
         with self._reading.setdefault(group, Lock()):
             if cache.holds(group):
-                return cache.read(group)
+                return _part(cache.read(group), part)
             rows = self._decoded(group)
             try:
                 cache.store(group, rows)
             except ResourceError as error:
                 self._go_on_without(error)
-            return rows
+            return _part(rows, part)
 
     def keep(self, group: int) -> None:
         """Make sure that the cache holds a row group.
@@ -127,8 +131,12 @@ class RowGroups:
             logger.warning("%s Going on without: no epoch of this training needs it.", error)
         self._warned, self.cache = True, None
 
-    def _decoded(self, group: int) -> Packed:
-        return self._shards.row_group(*self._places[group])
+    def _decoded(self, group: int, part: slice = WHOLE) -> Packed:
+        return self._shards.row_group(*self._places[group], part)
+
+
+def _part(rows: Packed, part: slice) -> Packed:
+    return tuple(array[part] for array in rows)
 
 
 def _warn_of_large(num_bytes: int, split: SplitName) -> None:

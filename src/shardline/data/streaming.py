@@ -119,7 +119,7 @@ class Streaming:
         if self._buffer is None:
             self._worker.groups.keep(piece.group)
         else:
-            self._buffer.write(piece, self._worker.groups.read(piece.group))
+            self._buffer.write(piece, self._worker.groups.read(piece.group, piece.part))
 
     def _pieces(self, epoch: int, step: int, stop_epoch: int) -> Iterator[Piece]:
         """What has to be read, in the order of need."""

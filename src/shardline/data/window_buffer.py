@@ -24,6 +24,11 @@ class Piece:
     """Rows of the group before its first row."""
     rows: int
 
+    @property
+    def part(self) -> slice:
+        """Which rows of the group they are."""
+        return slice(self.skipped, self.skipped + self.rows)
+
 
 class WindowBuffer:
     """A ring of `capacity` rows for every lane: place p of a stream lies at p modulo `capacity`.
@@ -48,9 +53,8 @@ class WindowBuffer:
         while written < piece.rows:
             at = (piece.place + written) % self.capacity
             now = min(piece.rows - written, self.capacity - at)
-            first = piece.skipped + written
             for target, source in zip(self._arrays, rows, strict=True):
-                target[ring + at : ring + at + now] = source[first : first + now]
+                target[ring + at : ring + at + now] = source[written : written + now]
             written += now
 
     def indices(self, places: Any) -> Any:

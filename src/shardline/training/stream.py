@@ -16,6 +16,7 @@ from shardline.errors import InputError, ShardlineError, TrainingError
 from shardline.spec.train import TrainSpec
 from shardline.store import Store
 from shardline.training.journal.data_wait import DataWait
+from shardline.training.memory import keeping_freed_memory
 
 PREFETCHED_BATCHES = 4
 
@@ -150,7 +151,8 @@ class TrainStream:
     def _measured(self, rows: Callable[[], Iterator[Packed]]) -> Any:
         layout = self._feed.groups.layout
         labelled = partial(_labelled, label=layout.columns[-1].name, weights=self.class_weights)
-        stream = packed_batches(rows, layout, self._feed.local_batch, labelled)
+        kept = keeping_freed_memory(rows)
+        stream = packed_batches(kept, layout, self._feed.local_batch, labelled)
         return self.wait.measured(stream.prefetch(PREFETCHED_BATCHES))
 
 
