@@ -166,7 +166,7 @@ def into_tensors(feed: Feed, epoch: int) -> float:
     """
     import tensorflow as tf
 
-    from shardline.training.stream import packed_batches
+    from shardline.training.stream import num_prefetched, packed_batches
 
     began_s = []
 
@@ -178,7 +178,8 @@ def into_tensors(feed: Feed, epoch: int) -> float:
         return rows + tf.shape(batch["label"], tf.int64)[0]
 
     kept = keeping_freed_memory(rows)
-    stream = packed_batches(kept, feed.groups.layout, feed.local_batch).prefetch(4)
+    stream = packed_batches(kept, feed.groups.layout, feed.local_batch)
+    stream = stream.prefetch(num_prefetched(feed))
     found = int(stream.reduce(tf.constant(0, tf.int64), counted))
     return found / (time.perf_counter() - began_s[0])
 

@@ -66,8 +66,9 @@ class PackedShards:
             return tuple(array[part] for array in rows)
         if table is not None:
             # In this thread, as below: row groups are read, and so images decoded, by several.
+            wanted = table if part == WHOLE else table[part]
             table = self._images(shard, group).decoded(
-                table[part], threads=1, memory=self._memory, first=part.start
+                wanted, threads=1, memory=self._memory, first=part.start
             )
         return tuple(
             paged[place] if place in paged else packed_block(table, block)

@@ -85,9 +85,9 @@ class ShardImages:
             IntegrityError: An image does not decode.
         """
         for column in self.manifest.columns.features:
-            place = table.schema.get_field_index(column.name)
-            if not column.encoded or place < 0:
+            if not column.encoded or column.name not in table.schema.names:
                 continue
+            place = table.schema.get_field_index(column.name)
             files = files_of(_one_array(table.column(place)))
             samples = self.samples(files, column, threads=threads, memory=memory, first=first)
             field = pa.field(column.name, column.arrow_type, nullable=False)
