@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 from tests.data.cached_rows import COLUMNS, dataset_in
+from tests.freed_memory import COUNTING
 from tests.lines import classifier_line, prepared
 
 import shardline
@@ -56,8 +57,8 @@ def test_training_on_a_damaged_shard_names_it(tmp_path):
         train_worker({"task": WorkerTask(spec, dataset, collect_code(spec))})
 
 
-FAULTS = """
-import resource, sys
+FAULTS = f"""
+import sys
 import numpy as np
 import tensorflow as tf
 from shardline.training.memory import keep_freed_memory, keeping_freed_memory
@@ -68,11 +69,7 @@ def items():
     yield np.zeros(1)
 rows = keeping_freed_memory(items) if is_kept else items
 next(iter(tf.data.Dataset.from_generator(rows, output_signature=tf.TensorSpec((1,), tf.float64))))
-for _ in range(2):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    array = np.ones(64 << 20, np.uint8)
-    del array
-    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+{COUNTING}
 print(faults)
 """
 

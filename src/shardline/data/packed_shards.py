@@ -8,15 +8,13 @@ import pyarrow as pa
 from shardline.data.column_chunks import ColumnChunks
 from shardline.data.manifest import DatasetManifest, Shard
 from shardline.data.open_shards import OpenShard, OpenShards
-from shardline.data.packing import Array, Block, Layout, Packed, packed_block
+from shardline.data.packing import WHOLE, Array, Block, Layout, Packed, packed_block, part_of
 from shardline.data.page_headers import PageError
 from shardline.data.page_values import read_files, read_values
 from shardline.data.reading import ShardImages, shard_table
 from shardline.data.reused_memory import ReusedMemory
 from shardline.data.schema import Column
 from shardline.store import Store
-
-WHOLE = slice(0, None)
 
 logger = logging.getLogger(__name__)
 
@@ -63,12 +61,11 @@ class PackedShards:
             rows = self._layout.pack(
                 shard_table(self._store, self._manifest, shard, columns=columns, row_groups=[group])
             )
-            return tuple(array[part] for array in rows)
+            return part_of(rows, part)
         if table is not None:
             # In this thread, as below: row groups are read, and so images decoded, by several.
-            wanted = table if part == WHOLE else table[part]
             table = self._images(shard, group).decoded(
-                wanted, threads=1, memory=self._memory, first=part.start
+                table[part], threads=1, memory=self._memory, first=part.start
             )
         return tuple(
             paged[place] if place in paged else packed_block(table, block)

@@ -23,6 +23,8 @@ TILE_ROWS = 1024
 Array = np.ndarray[Any, np.dtype[Any]]
 Packed = tuple[Array, ...]
 """One array of shape (rows, width) for every block of a layout."""
+WHOLE = slice(0, None)
+"""All of some rows."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,11 @@ class Layout:
     def empty(self, rows: int) -> Packed:
         """Arrays to be filled."""
         return tuple(np.empty((rows, block.width), block.dtype) for block in self.blocks)
+
+
+def part_of(rows: Packed, part: slice) -> Packed:
+    """Views of some of the rows."""
+    return tuple(array[part] for array in rows)
 
 
 def gathered(

@@ -9,8 +9,8 @@ import numpy as np
 from shardline.data.cache import RowCache, open_cache, row_bounds
 from shardline.data.manifest import DatasetManifest
 from shardline.data.order import Rows
-from shardline.data.packed_shards import WHOLE, PackedShards
-from shardline.data.packing import Layout, Packed
+from shardline.data.packed_shards import PackedShards
+from shardline.data.packing import WHOLE, Layout, Packed, part_of
 from shardline.data.schema import Column
 from shardline.errors import ResourceError
 from shardline.spec.data import SplitName
@@ -92,13 +92,13 @@ class RowGroups:
         # Lanes that share a row group ask for it at about the same time; one of them decodes it.
         with self._reading.setdefault(group, Lock()):
             if cache.holds(group):
-                return _part(cache.read(group), part)
+                return part_of(cache.read(group), part)
             rows = self._decoded(group)
             try:
                 cache.store(group, rows)
             except ResourceError as error:
                 self._go_on_without(error)
-            return _part(rows, part)
+            return part_of(rows, part)
 
     def keep(self, group: int) -> None:
         """Make sure that the cache holds a row group.
@@ -133,10 +133,6 @@ class RowGroups:
 
     def _decoded(self, group: int, part: slice = WHOLE) -> Packed:
         return self._shards.row_group(*self._places[group], part)
-
-
-def _part(rows: Packed, part: slice) -> Packed:
-    return tuple(array[part] for array in rows)
 
 
 def _warn_of_large(num_bytes: int, split: SplitName) -> None:

@@ -41,8 +41,8 @@ def keeping_freed_memory(items: Callable[[], Iterator[Item]]) -> Callable[[], It
     """What a `tf.data` generator yields, with freed memory kept from its first item on.
 
     TensorFlow 2.21 sets glibc's threshold for giving memory back to 128 kB when it makes the op of
-    a generator. Epochs of 6,000 encoded images then had up to a million page faults and took up to
-    a seventh longer, at random; with it set again they never had more than 10,000.
+    a process's first generator. Epochs of 6,000 encoded images then had up to a million page faults
+    and took up to a seventh longer, at random; with it set again they never had more than 10,000.
     """
 
     def kept() -> Iterator[Item]:

@@ -5,16 +5,12 @@ import resource
 import subprocess
 import sys
 
-SCRIPT = """
-import resource, sys
-import numpy as np
+from tests.freed_memory import COUNTING
+
+SCRIPT = f"""
 from shardline.training.memory import keep_freed_memory
 kept = keep_freed_memory()
-for _ in range(2):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    array = np.ones(64 << 20, np.uint8)
-    del array
-    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+{COUNTING}
 print(int(kept), faults)
 """
 
