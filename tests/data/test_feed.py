@@ -34,13 +34,16 @@ def test_feed_is_what_the_order_says(dataset, tmp_path, form):
 
 
 @pytest.mark.parametrize("ordered_rows", [1, 50, 10_000])
+@pytest.mark.parametrize(
+    "train", [{"order": "full"}, {"order": "auto"}, {"max_bytes": 100}], ids=str
+)
 def test_feed_does_not_depend_on_how_much_is_ordered_at_once(
-    dataset, tmp_path, monkeypatch, ordered_rows
+    dataset, tmp_path, monkeypatch, train, ordered_rows
 ):
-    monkeypatch.setattr("shardline.data.gathering.ORDERED_ROWS", ordered_rows)
+    monkeypatch.setattr("shardline.data.worker_lanes.ORDERED_ROWS", ordered_rows)
     monkeypatch.setattr("shardline.data.worker_lanes.MAX_STEPS_AT_ONCE", 3)
     for step in (0, 2):
-        assert_fed(feed_of(dataset, train_spec(tmp_path, order="full")), step=step)
+        assert_fed(feed_of(dataset, train_spec(tmp_path, **train)), step=step)
 
 
 def test_feed_of_a_split_beyond_the_bound_streams_every_epoch_and_keeps_nothing(dataset, tmp_path):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardline.data.order import Order
-from shardline.data.permutation import permuted, permuted_each, round_keys
+from shardline.data.permutation import permuted, permuted_each, permuted_range, round_keys
 from shardline.data.windows import WindowForm
 from shardline.errors import DataError
 
@@ -54,6 +54,16 @@ def test_permuted_every_small_size_is_a_bijection():
     for size in range(1, 130):
         values = permuted(np.arange(size, dtype=np.uint64), size=size, keys=round_keys(size))
         assert sorted(values.tolist()) == list(range(size))
+        assert np.array_equal(permuted_range(size, keys=round_keys(size)), values)
+
+
+@checked
+@given(size=st.integers(1, 20_000), seed=st.integers(0, 2**31))
+def test_permuted_range_is_what_its_positions_would_be(size, seed):
+    keys = round_keys(seed, 1)
+    positions = np.arange(size, dtype=np.uint64)
+    alone = permuted(positions, size=size, keys=keys)
+    assert np.array_equal(permuted_range(size, keys=keys), alone)
 
 
 @checked
@@ -157,7 +167,7 @@ def test_window_form_takes_each_window_whole_before_the_next(order, epoch):
         windows = [stream.window_of(int(place)) for place in places]
         assert windows == sorted(windows)
         assert max(np.bincount(windows)) <= order.window.rows
-        assert sorted(stream.rows_at(places)) == list(range(start, stop))
+        assert sorted(stream.rows(0, stream.num_rows)) == list(range(start, stop))
 
 
 @checked
@@ -166,7 +176,8 @@ def test_window_form_reads_each_piece_of_a_row_group_in_one_go(order, epoch):
     bounds = np.cumsum(order.window.row_groups)
     for lane in range(order.num_lanes):
         stream = order.stream(lane, epoch, order.window)
-        rows = stream.rows_at(np.arange(stream.num_rows))
+        as_read = np.argsort(stream.places(0, stream.num_rows))
+        rows = stream.rows(0, stream.num_rows)[as_read]
         group = np.searchsorted(bounds, rows, side="right")
         changes = np.count_nonzero(np.diff(group)) + 1
         assert changes == len(np.unique(group)) == len(stream.starts)

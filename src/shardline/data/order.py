@@ -88,7 +88,7 @@ class Order:
         if form is None:
             return self.by_step(self._full_rows(epoch, lanes, start, stop))
         streams = [self.stream(lane, epoch, form) for lane in lanes]
-        return self.by_step(np.stack([s.rows_at(s.places(start, stop)) for s in streams]))
+        return self.by_step(np.stack([stream.rows(start, stop) for stream in streams]))
 
     def stream(self, lane: int, epoch: int, form: WindowForm) -> LaneStream:
         """A lane in an epoch of the window form."""

@@ -28,6 +28,31 @@ def permuted(positions: UInt64s, *, size: int, keys: UInt64s) -> UInt64s:
     return alone
 
 
+def permuted_range(size: int, *, keys: UInt64s) -> UInt64s:
+    """Where a keyed permutation of `range(size)` sends all positions, as `permuted` has it.
+
+    With the whole network at hand, walking on is looking up: a quarter of the time for 5,000 of
+    8,192 values.
+
+    Args:
+        size: Number of values, from 1 up.
+        keys: uint64 [FEISTEL_ROUNDS].
+
+    Returns:
+        uint64 [size].
+    """
+    bits = _bits_of(size)
+    kind = np.uint32 if bits <= NARROW_BITS else np.uint64
+    network = _feistel(np.arange(1 << bits, dtype=kind), np.array(bits, kind), keys.astype(kind))
+    values = network[:size].copy()
+    outside = np.flatnonzero(values >= size)
+    while outside.size:
+        walked = network[values[outside]]
+        values[outside] = walked
+        outside = outside[walked >= size]
+    return values.astype(np.uint64)
+
+
 def permuted_each(positions: UInt64s, *, sizes: UInt64s, keys: UInt64s) -> UInt64s:
     """Where several permutations send the same positions.
 
@@ -43,7 +68,7 @@ def permuted_each(positions: UInt64s, *, sizes: UInt64s, keys: UInt64s) -> UInt6
     Returns:
         uint64 [permutations, n].
     """
-    bits = np.array([max(2, int(size - 1).bit_length()) for size in sizes])
+    bits = np.array([_bits_of(int(size)) for size in sizes])
     if bits.min() <= NARROW_BITS < bits.max():
         # Each as it would be alone: workers own other lanes on other clusters.
         pairs = zip(sizes, keys.T, strict=True)
@@ -76,6 +101,10 @@ def keys_by_lane(seed: int, epoch: int, num_lanes: int) -> UInt64s:
     """Round keys of every lane's permutation, uint64 [FEISTEL_ROUNDS, num_lanes]."""
     keys = [round_keys(seed, epoch, lane) for lane in range(num_lanes)]
     return np.stack(keys, axis=1)
+
+
+def _bits_of(size: int) -> int:
+    return max(2, (size - 1).bit_length())
 
 
 def _feistel(values: Halves, bits: Halves, keys: Halves) -> Halves:

@@ -62,29 +62,34 @@ class Streaming:
 
     def rows(self, epoch: int, step: int, stop_epoch: int, *, by_column: bool) -> Iterator[Packed]:
         """Rows of whole steps, as `Feed.rows` yields them."""
-        per_step, at_once = self._order.rows_per_lane_step, self._worker.steps_at_once
+        per_step, local_batch = self._order.rows_per_lane_step, self._worker.local_batch
         pieces = _Ahead(self._pieces(epoch, step, stop_epoch))
         base = np.zeros(len(self._worker.lanes), np.int64)
         for now in range(epoch, stop_epoch):
             streams = self._streams(now)
-            first_step = step if now == epoch else 0
-            for first, num_steps in self._worker.spans(first_step, at_once):
-                start, stop = first * per_step, (first + num_steps) * per_step
-                live = [stream.span(stream.window_of(start))[0] for stream in streams]
-                self._read(pieces, base + live, until=(now, first + num_steps - 1))
-                places = [stream.places(start, stop) for stream in streams]
-                yield self._taken(streams, places, base, by_column=by_column)
+            first = step if now == epoch else 0
+            for rows in self._ordered(streams, first, base):
+                stop = first + len(rows) // local_batch
+                live = [stream.span(stream.window_of(first * per_step))[0] for stream in streams]
+                self._read(pieces, base + live, until=(now, stop - 1))
+                if self._buffer is None:
+                    yield self._worker.groups.taken(rows, by_column=by_column)
+                else:
+                    yield self._buffer.take(rows, by_column=by_column)
+                first = stop
             base += [stream.num_rows for stream in streams]
 
-    def _taken(
-        self, streams: list[LaneStream], places: list[Rows], base: Rows, *, by_column: bool
-    ) -> Packed:
-        """The rows at some places of each lane, by step."""
-        if self._buffer is not None:
-            indices = self._buffer.indices(np.stack(places) + base[:, np.newaxis])
-            return self._buffer.take(self._order.by_step(indices), by_column=by_column)
-        rows = [stream.rows_at(at) for stream, at in zip(streams, places, strict=True)]
-        return self._worker.groups.taken(self._order.by_step(np.stack(rows)), by_column=by_column)
+    def _ordered(self, streams: list[LaneStream], step: int, base: Rows) -> Iterator[Rows]:
+        """Where the rows lie that are handed over together, in the cache or the buffer."""
+        per_step = self._order.rows_per_lane_step
+        for first, num_steps in self._worker.ordered_spans(step):
+            span = first * per_step, (first + num_steps) * per_step
+            if self._buffer is None:
+                found = np.stack([stream.rows(*span) for stream in streams])
+            else:
+                places = np.stack([stream.places(*span) for stream in streams])
+                found = self._buffer.indices(places + base[:, np.newaxis])
+            yield from self._worker.parts(self._order.by_step(found))
 
     def _streams(self, epoch: int) -> list[LaneStream]:
         """The lanes in an epoch; asked for twice, once to read ahead."""

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from shardline.data.permutation import permuted, round_keys
+from shardline.data.permutation import permuted_range, round_keys
 
 Int64s = NDArray[np.int64]
 
@@ -75,10 +75,19 @@ class LaneStream:
             parts.append(inside[max(start, first) - first : min(stop, end) - first] + first)
         return np.concatenate(parts)
 
-    def rows_at(self, places: Int64s) -> Int64s:
-        """Row numbers of places in the stream."""
-        piece = np.searchsorted(self.ends, places, side="right") - 1
-        found: Int64s = self.starts[piece] + (places - self.ends[piece])
+    def rows(self, start: int, stop: int) -> Int64s:
+        """Row numbers at consecutive positions.
+
+        A window's pieces are few and long: looking places up in a list of all its places takes
+        half the time of searching for the piece of each.
+        """
+        places = self.places(start, stop)
+        first, end = self.span(self.window_of(start))[0], self.span(self.window_of(stop - 1))[1]
+        begin = int(np.searchsorted(self.ends, first, side="right")) - 1
+        pieces = slice(begin, int(np.searchsorted(self.ends, end)))
+        offsets = self.starts[pieces] - self.ends[pieces]
+        cuts = np.append(self.ends[pieces], end).clip(first)
+        found: Int64s = places + np.repeat(offsets, np.diff(cuts))[places - first]
         return found
 
 
@@ -94,9 +103,7 @@ def lane_stream(
     """
     starts, sizes = _pieces(form.row_groups, *lane_range)
     number = len(starts)
-    order = permuted(
-        np.arange(number, dtype=np.uint64), size=number, keys=round_keys(*key, _PIECES)
-    ).astype(np.int64)
+    order = permuted_range(number, keys=round_keys(*key, _PIECES)).astype(np.int64)
     ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes[order])])
     first = int(round_keys(*key, _FIRST_WINDOW)[0] % np.uint64(form.rows)) + 1
     return LaneStream(key, starts[order], ends, first, form.rows)
@@ -106,7 +113,7 @@ def lane_stream(
 def window_permutation(seed: int, epoch: int, lane: int, window: int, size: int) -> Int64s:
     """Where the rows of a window come from inside it, int64 [size]."""
     keys = round_keys(seed, epoch, lane, _WINDOW, window + 1)
-    inside = permuted(np.arange(size, dtype=np.uint64), size=size, keys=keys).astype(np.int64)
+    inside = permuted_range(size, keys=keys).astype(np.int64)
     inside.flags.writeable = False  # shared by all who ask
     return inside
 
