@@ -1,6 +1,7 @@
 """Row groups of shards as packed rows: tensors and images from the pages, all else by Arrow."""
 
 import logging
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +34,8 @@ class PackedShards:
         self._manifest = manifest
         self._layout = layout
         self._by_pages = _read_by_pages(layout)
+        self._names = [[column.name for column in block.columns] for block in layout.blocks]
+        self._has_images = any(column.encoded for column in layout.columns)
         self._shards = OpenShards(store, manifest)
         self._memory = ReusedMemory()
 
@@ -52,9 +55,8 @@ class PackedShards:
         try:
             opened = self._shards.open(shard)
             paged = self._from_pages(opened, shard, group, part)
-            rest = [b for place, b in enumerate(self._layout.blocks) if place not in paged]
-            names = [column.name for block in rest for column in block.columns]
-            table = opened.read(group, names) if rest else None
+            rest = [names for place, names in enumerate(self._names) if place not in paged]
+            table = opened.read(group, list(chain(*rest))) if rest else None
         except (pa.ArrowException, OSError):
             self._shards.forget(shard)
             columns = [column.name for column in self._layout.columns]
@@ -62,10 +64,12 @@ class PackedShards:
                 shard_table(self._store, self._manifest, shard, columns=columns, row_groups=[group])
             )
             return part_of(rows, part)
-        if table is not None:
+        if table is not None and part != WHOLE:
+            table = table[part]
+        if table is not None and self._has_images:
             # In this thread, as below: row groups are read, and so images decoded, by several.
             table = self._images(shard, group).decoded(
-                table[part], threads=1, memory=self._memory, first=part.start
+                table, threads=1, memory=self._memory, first=part.start
             )
         return tuple(
             paged[place] if place in paged else packed_block(table, block)

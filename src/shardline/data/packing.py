@@ -17,8 +17,12 @@ from shardline.data.reading import column_to_numpy
 from shardline.data.reused_memory import ReusedMemory
 from shardline.data.schema import Column, scalar_arrow_type
 
-# What is turned at once should fit the processor's cache: 200 KB of 50 float columns.
-TILE_ROWS = 1024
+# A column is turned row by row, so the lines of these rows should fit the first cache: a row of 50
+# floats takes 34 ns with 512, 50 ns with 1024.
+TILE_ROWS = 512
+# The other way round columns should not lie a multiple of 4 KiB apart, where all share a few lines
+# of that cache: 4,096 rows of 50 floats take Arrow 215 us, numpy 160 us in one go, 105 us so.
+PACKED_ROWS = 2064
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Packed = tuple[Array, ...]
@@ -53,12 +57,12 @@ class Block:
         """Whether the elements are strings."""
         return bool(self.dtype == object)
 
-    @property
+    @cached_property
     def is_table(self) -> bool:
         """Whether it has several columns, each of one element."""
         return len(self.columns) > 1 and not any(column.shape for column in self.columns)
 
-    @property
+    @cached_property
     def has_moments(self) -> bool:
         """Whether some columns are timestamps, which are integers underneath."""
         return any(column.dtype == "timestamp" for column in self.columns)
@@ -194,8 +198,11 @@ def _packed_by_arrow(table: pa.Table, block: Block) -> Array | None:
     if block.has_moments:
         kind = scalar_arrow_type(block.columns[0].tensor_dtype)
         part = pa.record_batch([v.view(kind) for v in part.columns], names=part.schema.names)
+    packed = np.empty((len(part), block.width), block.dtype)
     try:
-        packed: Array = part.to_tensor().to_numpy()
+        for start in range(0, len(part), PACKED_ROWS):
+            columns = part.slice(start, PACKED_ROWS).to_tensor(row_major=False)
+            packed[start : start + PACKED_ROWS] = columns.to_numpy()
     except pa.ArrowTypeError:  # there are nulls
         return None
     return packed
