@@ -164,9 +164,9 @@ def into_tensors(feed: Feed, epoch: int) -> float:
 
     The clock starts when TensorFlow asks for the first rows, after it has traced its functions.
     """
-    import tensorflow as tf
+    from taking import taking
 
-    from shardline.training.stream import num_prefetched, packed_batches
+    from shardline.training.stream import blocks_ahead, packed_batches
 
     began_s = []
 
@@ -174,13 +174,10 @@ def into_tensors(feed: Feed, epoch: int) -> float:
         began_s.append(time.perf_counter())
         yield from feed.rows(epoch, 0, stop_epoch=epoch + 1, by_column=True)
 
-    def counted(rows: Any, batch: Any) -> Any:
-        return rows + tf.shape(batch["label"], tf.int64)[0]
-
     kept = keeping_freed_memory(rows)
-    stream = packed_batches(kept, feed.groups.layout, feed.local_batch)
-    stream = stream.prefetch(num_prefetched(feed))
-    found = int(stream.reduce(tf.constant(0, tf.int64), counted))
+    ahead = blocks_ahead(feed.steps_at_once)
+    stream = packed_batches(kept, feed.groups.layout, feed.local_batch, ahead=ahead)
+    found = taking(stream)()
     return found / (time.perf_counter() - began_s[0])
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from taking import taking
 
 from peer_feeds import SHUFFLE_BUFFER_ROWS, Epochs, RawRows
 
@@ -78,17 +79,10 @@ def reading(paths: list[str]) -> Any:
 
 def consuming(dataset: Any) -> Callable[[int], Iterator[int]]:
     """Whole epochs inside TensorFlow, as Keras takes them; traced and filled beforehand."""
-
-    @tf.function
-    def rows_of(batches: Any) -> Any:
-        rows = tf.constant(0, tf.int64)
-        for _, label in batches:
-            rows += tf.shape(label, tf.int64)[0]
-        return rows
-
-    rows_of(dataset)
+    take = taking(dataset)
+    take()
 
     def epoch(_: int) -> Iterator[int]:
-        yield int(rows_of(dataset))
+        yield take()
 
     return epoch

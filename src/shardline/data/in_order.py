@@ -47,7 +47,7 @@ class InOrder:
         Yields:
             Rows of whole batches; at the end those of the short one.
         """
-        at_once = self.batch_rows * max(1, MAX_BYTES_AT_ONCE // self._batch_bytes)
+        at_once = self.batch_rows * self.batches_at_once
         rest = self.groups.layout.empty(0)
         with reading_ahead(self.threads) as pool:
             for part in self._parts(pool):
@@ -60,8 +60,10 @@ class InOrder:
             yield self._copied(rest, 0, len(rest[0]))
 
     @property
-    def _batch_bytes(self) -> int:
-        return max(1, self.batch_rows * self.groups.layout.row_bytes)
+    def batches_at_once(self) -> int:
+        """Batches that are handed over together, at most."""
+        batch_bytes = max(1, self.batch_rows * self.groups.layout.row_bytes)
+        return max(1, MAX_BYTES_AT_ONCE // batch_bytes)
 
     def _parts(self, pool: ThreadPoolExecutor) -> Iterator[Packed]:
         """Row groups one after the other, without the rows that are not wanted."""

@@ -113,9 +113,10 @@ class TrainStream:
             layout,
             found.batch_rows,
             labelled,
+            ahead=blocks_ahead(found.batches_at_once),
             last_is_short=True,
         )
-        return _of_length(stream.prefetch(PREFETCHED_BATCHES), found.num_batches)
+        return _of_length(stream, found.num_batches)
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
@@ -152,8 +153,9 @@ class TrainStream:
         layout = self._feed.groups.layout
         labelled = partial(_labelled, label=layout.columns[-1].name, weights=self.class_weights)
         kept = keeping_freed_memory(rows)
-        stream = packed_batches(kept, layout, self._feed.local_batch, labelled)
-        return self.wait.measured(stream.prefetch(num_prefetched(self._feed)))
+        ahead = blocks_ahead(self._feed.steps_at_once)
+        stream = packed_batches(kept, layout, self._feed.local_batch, labelled, ahead=ahead)
+        return self.wait.measured(stream)
 
 
 def packed_batches(
@@ -162,19 +164,23 @@ def packed_batches(
     batch_rows: int,
     arranged: Callable[[Columns], Any] = dict,
     *,
+    ahead: int,
     last_is_short: bool = False,
 ) -> Any:
     """Packed rows as a `tf.data.Dataset` of batches.
 
     Handing each step's columns over one by one takes ten times as long as handing over the blocks
     of several steps. Those are cut into columns at once and only then into steps, since whatever is
-    done for each step costs as much as its columns: 50 of them take half the time that way.
+    done for each step costs as much as its columns: 50 of them take half the time that way. What is
+    made ahead are the columns of whole blocks, since a step's are views of them: waking a thread
+    for each takes longer than making it.
 
     Args:
         rows: Yields packed rows, tables by column: whole batches, or the last one that is short.
         layout: How they are packed.
         batch_rows: Rows of a batch.
         arranged: Makes what the dataset yields of the columns, which have one axis more: steps.
+        ahead: Blocks that are made before they are asked for.
         last_is_short: Whether the last batch may have fewer rows.
     """
     import tensorflow as tf
@@ -184,18 +190,21 @@ def packed_batches(
             shape = (block.width, None) if block.is_table else (None, block.width)
             yield tf.TensorSpec(shape, tf.string if block.is_text else block.dtype)
 
-    def by_step(*blocks: Any) -> Any:
+    def columns(*blocks: Any) -> Any:
         rows = batch_rows
         if last_is_short:
             rows = tf.minimum(rows, tf.shape(blocks[0])[1 if layout.blocks[0].is_table else 0])
-        return tf.data.Dataset.from_tensor_slices(arranged(_columns_of(layout, blocks, rows)))
+        return arranged(_columns_of(layout, blocks, rows))
+
+    def by_step(*found: Any) -> Any:
+        return tf.data.Dataset.from_tensor_slices(found if len(found) > 1 else found[0])
 
     options = tf.data.Options()
     # What they do for each batch, of 50 columns, costs a tenth of the pipeline and gains nothing.
     options.autotune.enabled = False
     options.experimental_optimization.apply_default_optimizations = False
-    stream = tf.data.Dataset.from_generator(rows, output_signature=tuple(specs())).prefetch(1)
-    return stream.flat_map(by_step).with_options(options)
+    stream = tf.data.Dataset.from_generator(rows, output_signature=tuple(specs()))
+    return stream.map(columns).prefetch(ahead).flat_map(by_step).with_options(options)
 
 
 def one_epoch(feed: Feed, epoch: int) -> Any:
@@ -204,17 +213,14 @@ def one_epoch(feed: Feed, epoch: int) -> Any:
         lambda: feed.rows(epoch, 0, stop_epoch=epoch + 1, by_column=True),
         feed.groups.layout,
         feed.local_batch,
+        ahead=blocks_ahead(feed.steps_at_once),
     )
-    return _of_length(stream.prefetch(num_prefetched(feed)), feed.order.steps_per_epoch)
+    return _of_length(stream, feed.order.steps_per_epoch)
 
 
-def num_prefetched(feed: Feed) -> int:
-    """Batches of a feed that are made before they are asked for.
-
-    Small ones as many as are handed over together: they are views of the same memory, and threads
-    that wake for each of them cost 45 us of 155 us for a batch of 50 columns.
-    """
-    return max(PREFETCHED_BATCHES, feed.steps_at_once)
+def blocks_ahead(batches_at_once: int) -> int:
+    """Blocks of so many batches that are made before they are asked for."""
+    return -(-PREFETCHED_BATCHES // batches_at_once)
 
 
 def _columns_of(layout: Layout, blocks: Sequence[Any], batch_rows: Any) -> Columns:
