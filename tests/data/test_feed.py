@@ -94,6 +94,13 @@ def test_feed_of_the_window_form_needs_memory_for_lanes_times_windows(dataset, t
         assert rows * feed.groups.layout.row_bytes == pytest.approx(allocated, rel=0.05)
 
 
+def test_feed_hands_over_no_more_steps_than_an_epoch_has(dataset, tmp_path):
+    feed = feed_of(dataset, train_spec(tmp_path))
+    sizes = [len(rows[0]) for rows in feed.rows(0, 0, stop_epoch=2)]
+    assert sizes == [feed.steps_at_once * feed.local_batch] * 2
+    assert feed.steps_at_once == feed.order.steps_per_epoch
+
+
 def test_feed_of_large_row_groups_names_them(dataset, tmp_path, monkeypatch, caplog):
     feed_of(dataset, train_spec(tmp_path))
     assert not caplog.text  # what `prepare` writes is no matter

@@ -84,6 +84,7 @@ def test_rows_in_order_are_the_share_once_in_whole_batches(
     found, sizes = read_all(reading)
     assert sum(sizes) == stop - start
     assert all(size % batch_rows == 0 for size in sizes[:-1])
+    assert max(sizes, default=0) <= reading.batches_at_once * batch_rows
     assert reading.num_batches == sum(-(-size // batch_rows) for size in sizes)
     if sizes:
         assert_rows(found, start, stop)
@@ -95,6 +96,13 @@ def test_rows_in_order_hand_over_a_bounded_part_of_a_large_row_group(datasets, m
     groups = RowGroups(store, manifest, "train", COLUMNS)
     _, sizes = read_all(InOrder(groups, 0, ROWS, 5, 1))
     assert max(sizes) == 500 // (5 * groups.layout.row_bytes) * 5
+
+
+def test_rows_in_order_hand_over_no_more_batches_than_a_row_group_ends(datasets):
+    store, manifest = datasets[8]
+    groups = RowGroups(store, manifest, "train", COLUMNS)
+    found = [InOrder(groups, 0, ROWS, batch_rows, 1).batches_at_once for batch_rows in (4, 5, 30)]
+    assert found == [2, 2, 1]
 
 
 def test_rows_in_order_are_read_no_further_ahead_than_by_the_threads(datasets, monkeypatch):

@@ -63,7 +63,8 @@ class InOrder:
     def batches_at_once(self) -> int:
         """Batches that are handed over together, at most."""
         batch_bytes = max(1, self.batch_rows * self.groups.layout.row_bytes)
-        return max(1, MAX_BYTES_AT_ONCE // batch_bytes)
+        in_group = -(-int(np.diff(self.groups.bounds).max(initial=1)) // self.batch_rows)
+        return max(1, min(MAX_BYTES_AT_ONCE // batch_bytes, in_group))
 
     def _parts(self, pool: ThreadPoolExecutor) -> Iterator[Packed]:
         """Row groups one after the other, without the rows that are not wanted."""

@@ -38,7 +38,7 @@ class WorkerLanes:
     def steps_at_once(self) -> int:
         """Steps that are handed over together, at most."""
         fitting = MAX_BYTES_AT_ONCE // max(1, self.local_batch * self.groups.layout.row_bytes)
-        return max(1, min(MAX_STEPS_AT_ONCE, fitting))
+        return max(1, min(MAX_STEPS_AT_ONCE, fitting, self.order.steps_per_epoch))
 
     @property
     def rows_at_once(self) -> int:

@@ -8,8 +8,8 @@ class DataWait:
 
     Keras pulls batches inside the traced step, where no Python runs, so the pipeline takes the
     time: its last stages run on the consumer's own thread. They stamp the moment a batch is asked
-    for, pull it from the prefetch buffer, and add up what that took; with a batch ready this is
-    microseconds, with an empty buffer it is the wait. The cost, two clock readings and an addition
+    for, cut it from what was made ahead, and add up what that took; with a batch ready this is
+    microseconds, with nothing ahead it is the wait. The cost, two clock readings and an addition
     per batch, is about 30 µs.
     """
 
